@@ -27,4 +27,3 @@ func ParseBindingError(h Header) (BindingError, error) {
 	}
 	return BindingError{Status: h.Octets[6], HomeAddress: netip.AddrFrom16([16]byte(h.Octets[8:24]))}, nil
 }
-
