@@ -1,0 +1,61 @@
+# Roamkey: make demo shows a handover, make test tests everything; make help lists the rest.
+# Needs Go 1.25 or newer and make; each target installs what else it needs where it may (Debian's packages).
+
+GO ?= go
+export CGO_ENABLED = 0
+VERSION := $(shell cat VERSION)
+LDFLAGS = -s -w -X main.version=$(VERSION)
+BUILD = $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+PROGRAMS = bin/roamkeyd bin/roamkey-mn bin/demo
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: all help demo test check unit mips capture cross lab bench size fuzz clean go
+.DEFAULT_GOAL := all
+
+all: $(PROGRAMS)
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+go:
+	@v=$$($(GO) env GOVERSION 2>/dev/null | sed 's/^go1\.\([0-9]*\).*/\1/'); \
+	[ "$${v:-0}" -ge 25 ] 2>/dev/null || { echo "Roamkey needs Go 1.25 or newer on PATH (go version says: $$($(GO) version 2>&1 | head -n 1))"; exit 1; }
+
+bin/roamkeyd bin/roamkey-mn: bin/%: go FORCE
+	@$(BUILD) -o $@ ./firmware/$*
+bin/demo: go FORCE
+	@$(BUILD) -o $@ ./build/demo
+FORCE:
+
+## make demo   a handover on real kernels, with LKE and without: timeline, out/demo.svg, out/demo.pcap
+demo: $(PROGRAMS)
+	@bin/demo
+
+## make test   everything: checks, unit tests, MIPS, the demo and its capture, cross-builds, sizes, virtual machines
+test: check unit mips capture cross size lab
+	@echo "make test: all passed"
+
+## make check  gofmt, go vet, staticcheck
+check: go
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod verify
+
+## make unit   the Go tests, with network namespaces of their own
+unit: go
+	@build/need.sh iproute2:ip tshark:tshark openssl:openssl
+	$(GO) test ./...
+
+## make mips   codec and core tests on a big-endian CPU
+mips: go
+	@build/need.sh qemu-user-static:qemu-mips-static
+	GOARCH=mips GOMIPS=softfloat $(GO) test -exec qemu-mips-static ./ipv6/... ./ndp/... ./mipsec/...
+
+## make fuzz   every fuzz target for FUZZTIME (default 30s)
+FUZZTIME ?= 30s
+fuzz: go
+	@build/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin out build/cache
