@@ -3,6 +3,7 @@ package mobility
 import (
 	"crypto/hmac"
 	"crypto/sha1"
+	"hash"
 	"net/netip"
 )
 
@@ -36,8 +37,8 @@ func VerifyBAD(mh, key []byte, first, second netip.Addr) bool {
 // Where a type's options begin is known for BU and BA; there the option is looked for in the walker's way, for its octets
 // could stand in the middle of another one. The other messages' Parse functions look for themselves (AuthLast).
 func bindingAuth(mh []byte) (offset int, ok bool) {
-	at := len(mh) - bindingAuthOptionOctets
-	if at < octetsPerUnit || mh[at] != OptBindingAuth || mh[at+1] != authenticatorOctets {
+	at := len(mh) - (2 + authenticatorOctets)
+	if at < unit || mh[at] != OptBindingAuth || mh[at+1] != authenticatorOctets {
 		return 0, false
 	}
 	if mh[2] == TypeBU || mh[2] == TypeBA {
@@ -55,13 +56,17 @@ func bindingAuth(mh []byte) (offset int, ok bool) {
 
 // bindingMAC is HMAC_SHA1(key, first | second | mh with a checksum of zero); mh ends where the authenticator begins.
 func bindingMAC(mh, key []byte, first, second netip.Addr) []byte {
-	mac := hmac.New(sha1.New, key)
+	return sumBinding(hmac.New(sha1.New, key), mh, first, second)
+}
+
+// sumBinding gives mac over first | second | mh with a checksum of zero. It hashes around the checksum: mh is shared.
+func sumBinding(mac hash.Hash, mh []byte, first, second netip.Addr) []byte {
 	a, b := first.As16(), second.As16()
 	mac.Write(a[:])
 	mac.Write(b[:])
 	mac.Write(mh[:4])
 	mac.Write([]byte{0, 0})
-	mac.Write(mh[headerOctets:])
+	mac.Write(mh[headOctets:])
 	return mac.Sum(nil)
 }
 
@@ -106,7 +111,7 @@ func keyExchangeMAC(mh []byte, at int, key []byte, src, dst, home netip.Addr) []
 	}
 	mac.Write(mh[:4])
 	mac.Write([]byte{0, 0})
-	mac.Write(mh[headerOctets:at])
+	mac.Write(mh[headOctets:at])
 	mac.Write(make([]byte, keyExchangeMACOctets))
 	mac.Write(mh[at+keyExchangeMACOctets:])
 	return mac.Sum(nil)

@@ -51,7 +51,7 @@ func ParseBindingUpdate(h Header) (BindingUpdate, error) {
 	if h.Type != TypeBU {
 		return BindingUpdate{}, ErrType
 	}
-	if len(h.Octets) < 2*octetsPerUnit {
+	if len(h.Octets) < 2*unit {
 		return BindingUpdate{}, ErrLength
 	}
 	m := BindingUpdate{
@@ -123,7 +123,7 @@ func (m BindingAck) Append(b []byte, cp CodePoints) []byte {
 		b = binary.BigEndian.AppendUint16(b, m.RefreshAdvice)
 	}
 	if m.FinishedRequest {
-		b = append(b, cp.OptFinishedRequest, finishedRequestDataOctets, finishedRequestBit, 0)
+		b = append(b, cp.OptFinishedRequest, finishedRequestData, finishedRequestBit, 0)
 		b = binary.BigEndian.AppendUint32(b, m.FinishedNonce)
 	}
 	if m.HasAuth {
@@ -144,7 +144,7 @@ func ParseBindingAck(h Header, cp CodePoints) (BindingAck, error) {
 	if h.Type != TypeBA {
 		return BindingAck{}, ErrType
 	}
-	if len(h.Octets) < 2*octetsPerUnit {
+	if len(h.Octets) < 2*unit {
 		return BindingAck{}, ErrLength
 	}
 	m := BindingAck{
@@ -168,7 +168,7 @@ func ParseBindingAck(h Header, cp CodePoints) (BindingAck, error) {
 			}
 			m.AuthLast = !m.HasAuth && endsHeader(h, o)
 			m.HasAuth = true
-		case o.Type == cp.OptFinishedRequest && len(o.Data) == finishedRequestDataOctets:
+		case o.Type == cp.OptFinishedRequest && len(o.Data) == finishedRequestData:
 			if requested {
 				return BindingAck{}, ErrOption
 			}

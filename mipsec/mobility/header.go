@@ -26,10 +26,10 @@ type Header struct {
 
 // ParseHeader cuts the mobility header from the start of b. It fails with ErrTruncated if b does not hold all of it.
 func ParseHeader(b []byte) (Header, error) {
-	if len(b) < octetsPerUnit {
+	if len(b) < unit {
 		return Header{}, ErrTruncated
 	}
-	n := octetsPerUnit * (1 + int(b[1]))
+	n := unit * (1 + int(b[1]))
 	if len(b) < n {
 		return Header{}, ErrTruncated
 	}
@@ -110,7 +110,7 @@ func Check(p *ipv6.Packet, minLen func(typ uint8) (n uint8, known bool)) (Header
 // stands for the packet's own source if it goes into a Home Address option, and for its own destination if it goes into
 // a type 2 routing header.
 func FixChecksum(mh []byte, src, dst netip.Addr) {
-	if len(mh) < headerOctets {
+	if len(mh) < headOctets {
 		return
 	}
 	mh[4], mh[5] = 0, 0
@@ -126,12 +126,12 @@ func begin(b []byte, typ uint8) []byte {
 // sets its Header Len. A header of more than 2,048 octets cannot be expressed: it is taken back, and b ends at start.
 func finish(b []byte, start int, minLen uint8) []byte {
 	n := len(b) - start
-	want := max((n+octetsPerUnit-1)/octetsPerUnit*octetsPerUnit, octetsPerUnit*(1+int(minLen)))
+	want := max((n+unit-1)/unit*unit, unit*(1+int(minLen)))
 	if want > maxHeaderOctets {
 		return b[:start]
 	}
 	b = appendPad(b, want-n)
-	b[start+1] = uint8(want/octetsPerUnit - 1)
+	b[start+1] = uint8(want/unit - 1)
 	return b
 }
 

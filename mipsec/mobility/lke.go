@@ -31,13 +31,13 @@ func ParseKeyExchangeRequest(h Header, modulusLen int, cp CodePoints) (KeyExchan
 	if h.Type != cp.KeyExchangeRequest {
 		return KeyExchangeRequest{}, ErrType
 	}
-	if modulusLen < 0 || len(h.Octets) < octetsPerUnit || len(h.Octets)-keyExchangeDataOffset < modulusLen {
+	if modulusLen < 0 || len(h.Octets) < unit || len(h.Octets)-keyExchangeData < modulusLen {
 		return KeyExchangeRequest{}, ErrLength
 	}
-	end := keyExchangeDataOffset + modulusLen
+	end := keyExchangeData + modulusLen
 	m := KeyExchangeRequest{
 		Seq:  binary.BigEndian.Uint16(h.Octets[6:8]),
-		Data: h.Octets[keyExchangeDataOffset:end:end],
+		Data: h.Octets[keyExchangeData:end:end],
 	}
 	found := false
 	options := OptionsAt(h.Octets, end)
@@ -91,7 +91,7 @@ func ParseKeyExchangeAck(h Header, cp CodePoints) (KeyExchangeAck, error) {
 	if h.Type != cp.KeyExchangeAck {
 		return KeyExchangeAck{}, ErrType
 	}
-	if len(h.Octets) < 2*octetsPerUnit {
+	if len(h.Octets) < 2*unit {
 		return KeyExchangeAck{}, ErrLength
 	}
 	m := KeyExchangeAck{

@@ -34,8 +34,7 @@ const (
 	OptIPv6AddressPrefix = 34 // RFC 5568 section 6.4.2
 )
 
-// BindingUpdate flags, as they stand in its 16-bit flags field. Lifetime and flags of a FastBindingUpdate use the first
-// four.
+// Flags of a BindingUpdate, as they stand in its 16-bit flags field. A FastBindingUpdate has the first four.
 const (
 	FlagAck          = 0x8000 // A, RFC 6275
 	FlagHome         = 0x4000 // H
@@ -52,41 +51,69 @@ const (
 // Status codes of a BindingAck (RFC 6275 section 6.1.8, RFC 6618 for the last), also used by KeyExchangeAck and
 // Finished, for which their draft defines none. A value under 128 means that the request was accepted.
 const (
-	StatusAccepted            = 0
-	StatusPrefixDiscovery     = 1 // accepted, but prefix discovery is necessary
-	StatusUnspecified         = 128
-	StatusProhibited          = 129
-	StatusResources           = 130
-	StatusHomeRegistration    = 131 // home registration not supported
-	StatusNotHomeSubnet       = 132
-	StatusNotHomeAgent        = 133 // not home agent for this mobile node; no LBSA
-	StatusDADFailed           = 134
-	StatusSequence            = 135 // sequence number out of window
-	StatusExpiredHomeNonce    = 136
-	StatusExpiredCareOfNonce  = 137
-	StatusExpiredNonces       = 138
-	StatusTypeChange          = 139 // registration type change disallowed
-	StatusInvalidCareOf       = 174
-	StatusReinitSAWithHAC     = 176 // RFC 6618
-	errorUnknownHomeBinding   = 1   // status of a Binding Error
-	errorUnrecognizedMHType   = 2
-	payloadProtoNone          = 59
-	octetsPerUnit             = 8
-	maxHeaderOctets           = 256 * octetsPerUnit
-	authenticatorOctets       = 12 // First(96, ...)
-	keyExchangeMACOctets      = 20 // a whole HMAC-SHA1
-	headerOctets              = 6  // up to and with the checksum
-	bindingOctets             = 12 // fixed part of BU, BA, FBU, FBack
-	finishedOctets            = 16
-	keyExchangeDataOffset     = 8
-	bindingAuthOptionOctets   = 2 + authenticatorOctets
-	finishedRequestDataOctets = 6
+	StatusAccepted           = 0
+	StatusPrefixDiscovery    = 1 // accepted, but prefix discovery is necessary
+	StatusUnspecified        = 128
+	StatusProhibited         = 129
+	StatusResources          = 130
+	StatusHomeRegistration   = 131 // home registration not supported
+	StatusNotHomeSubnet      = 132
+	StatusNotHomeAgent       = 133 // not home agent for this mobile node; no LBSA
+	StatusDADFailed          = 134
+	StatusSequence           = 135 // sequence number out of window
+	StatusExpiredHomeNonce   = 136
+	StatusExpiredCareOfNonce = 137
+	StatusExpiredNonces      = 138
+	StatusTypeChange         = 139 // registration type change disallowed
+	StatusInvalidCareOf      = 174
+	StatusReinitSAWithHAC    = 176 // RFC 6618
 )
 
 // Status codes of a BindingError (RFC 6275 section 6.1.9).
 const (
-	ErrorUnknownBinding   = errorUnknownHomeBinding // unknown binding for Home Address destination option
-	ErrorUnrecognizedType = errorUnrecognizedMHType // unrecognized MH Type value
+	ErrorUnknownBinding   = 1 // unknown binding for Home Address destination option
+	ErrorUnrecognizedType = 2 // unrecognized MH Type value
+)
+
+// Status codes of a FastBindingAck (RFC 5568 section 6.2.3) beside 0 and 128 to 130, which mean what they do elsewhere.
+const (
+	FastStatusUseSupplied = 1   // accepted, but the new care-of address is invalid: use the one in the Alternate CoA option
+	FastStatusInterfaceID = 131 // incorrect interface identifier length
+)
+
+// Codes of a HandoverAck (RFC 5568 section 6.2.1.2).
+const (
+	HandoverAccepted         = 0
+	HandoverAddressInvalid   = 1 // accepted; the new care-of address is not valid or in use
+	HandoverAddressAssigned  = 2 // accepted; the new care-of address is assigned
+	HandoverUsePrevious      = 3 // accepted; use the previous care-of address
+	HandoverUnsolicited      = 4 // sent to trigger a HandoverInitiate
+	HandoverRefused          = 128
+	HandoverProhibited       = 129
+	HandoverResources        = 130
+	handoverFlagAssigned     = 0x80
+	handoverFlagBuffer       = 0x40
+	linkLayerOfMobileNode    = 2 // Option-Code of the MH-LLA option
+	addressPreviousCareOf    = 1 // Option-Codes of the IPv6 Address/Prefix option
+	addressNewCareOf         = 2
+	optIPv6AddressMisprinted = 17 // what RFC 5568 section 6.4.2 prints where its section 10 registers 34
+)
+
+const (
+	payloadProtoNone = 59
+
+	unit            = 8 // octets: headers are multiples of it
+	maxHeaderOctets = 256 * unit
+
+	headOctets     = 6  // up to and with the checksum
+	bindingOctets  = 12 // fixed part of BU, BA, FBU, FBack, and of LKE's acknowledgement
+	finishedOctets = 16
+	handoverOctets = 10 // fixed part of HI and HAck
+
+	authenticatorOctets  = 12 // First(96, ...)
+	keyExchangeMACOctets = 20 // a whole HMAC-SHA1
+	keyExchangeData      = 8  // where the encrypted key begins
+	finishedRequestData  = 6
 )
 
 // CodePoints are the numbers of Local Key Exchange. They collide with numbers that IANA gave to others later, so that

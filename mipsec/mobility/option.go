@@ -69,8 +69,8 @@ func appendPad(b []byte, n int) []byte {
 
 // align pads the header that starts at b[start] so that what comes next is at 8n+at within it.
 func align(b []byte, start, at int) []byte {
-	over := (len(b) - start) % octetsPerUnit
-	return appendPad(b, (at-over+octetsPerUnit)%octetsPerUnit)
+	over := (len(b) - start) % unit
+	return appendPad(b, (at-over+unit)%unit)
 }
 
 // appendAuth appends an empty Binding Authorization Data option where it ends at a multiple of 8 octets: at 8n+2.
