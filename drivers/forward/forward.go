@@ -1,0 +1,89 @@
+package forward
+
+import "net/netip"
+
+// Marks of what this package installs.
+const (
+	RouteProtocol = 82           // "protocol" of each route and rule (rtm_protocol)
+	RouteMetric   = 82           // metric of each route, so that it replaces nobody else's
+	Alias         = "roamkey"    // ifalias of the router's devices
+	NodeAlias     = "roamkey-mn" // ifalias of the mobile node's devices
+	DefaultDevice = "rktun0"     // the router's tunnel device
+	DefaultNode   = "rkmn0"      // the mobile node's tunnel device
+)
+
+// Backend names a way to forward.
+type Backend string
+
+// Backends. Auto and Kernel are only asked for; External, Plain and TUN are also what one gets.
+const (
+	Auto     Backend = "auto"     // External, else Plain, else TUN
+	Kernel   Backend = "kernel"   // External, else Plain
+	External Backend = "external" // one ip6tnl device in external mode; needs the guard
+	Plain    Backend = "plain"    // one ip6tnl device for each pair of router and care-of address
+	TUN      Backend = "tun"      // a TUN device and this process
+)
+
+// Binding is one home address that is forwarded. On the router Home is the node's address on the served link Link (its
+// previous care-of address), Router the router's own global address, CareOf where the node is now. The node uses the
+// same struct for its end of the tunnel. Adopt leaves Link zero: the kernel does not know it.
+type Binding struct {
+	Home, Router, CareOf netip.Addr
+	Link                 int
+}
+
+// Config is what a router's forwarding needs.
+type Config struct {
+	Backend Backend // "" is Auto
+	Device  string  // name of the tunnel device; "" is DefaultDevice. Plain counts on from it (rktun1, ...)
+	MTU     int     // tunnel MTU; 0: that of the path to each care-of address less the tunnel header, at least 1280
+}
+
+// Info says what forwards, for status and check.
+type Info struct {
+	Backend Backend  // External, Plain or TUN
+	Device  string   // the tunnel device
+	MTU     int      // of the tunnel device
+	Reasons []string // why a better backend is not used, or what does not work, a sentence each
+}
+
+// Forwarder forwards home addresses. Its methods may be called from any goroutine.
+type Forwarder interface {
+	// Bind makes b.Home be forwarded to b.CareOf, in place of an older binding of Home. It returns when that is so.
+	Bind(b Binding) error
+	// Unbind ends the forwarding of home. To end one that is not there is no error.
+	Unbind(home netip.Addr) error
+	// Adopt lists the bindings that an earlier process left forwarding; they count as bound from then on.
+	Adopt() ([]Binding, error)
+	// Keep ends the forwarding of all homes but these.
+	Keep(homes []netip.Addr) error
+	// Describe says what forwards.
+	Describe() Info
+	// Counters yields packets and drops by reason. Kernel backends yield what the kernel counts on the device.
+	Counters(yield func(name string, value uint64))
+	// Close ends all forwarding; with leave it leaves the kernel's tunnels as they are, for the next process to adopt.
+	Close(leave bool) error
+}
+
+// NodeConfig is what a mobile node's end of the tunnels needs.
+type NodeConfig struct {
+	Backend Backend // Auto or Kernel (Plain), or TUN; "" is Auto
+	Device  string  // name of the tunnel device; "" is DefaultNode
+	MTU     int     // tunnel MTU; 0: that of the path less the tunnel header, at least 1280
+}
+
+// NodeTunnel is a mobile node's end of the tunnels from the routers it left.
+type NodeTunnel interface {
+	// Bind accepts packets for b.Home that b.Router tunnels to b.CareOf, keeps Home as an address of the tunnel device
+	// (deprecated, so that no new connection starts from it), and tunnels what is sent from Home back to b.Router. It
+	// replaces an older binding of Home.
+	Bind(b Binding) error
+	// Unbind takes Home off the tunnel device.
+	Unbind(home netip.Addr) error
+	// Describe says what forwards.
+	Describe() Info
+	// Counters yields packets and drops by reason.
+	Counters(yield func(name string, value uint64))
+	// Close ends all bindings and removes the device.
+	Close() error
+}
