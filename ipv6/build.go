@@ -14,8 +14,12 @@ type Header struct {
 	RoutingHome  netip.Addr // sent as a type 2 routing header when valid
 }
 
+// maxPayload is what the Payload Length field can say.
+const maxPayload = 1<<16 - 1
+
 // Append appends a whole IPv6 packet to b: h, its extension headers in the order of RFC 6275 section 6.3 (routing header,
-// then destination options), and payload, whose protocol is proto. The payload's checksum must be in place.
+// then destination options), and payload, whose protocol is proto. The payload's checksum must be in place. A payload that
+// does not fit under the 65,535 octets of the Payload Length is not sent: then nothing is appended.
 func Append(b []byte, h Header, proto uint8, payload []byte) []byte {
 	ext := 0
 	first := proto
@@ -26,6 +30,9 @@ func Append(b []byte, h Header, proto uint8, payload []byte) []byte {
 	if h.RoutingHome.IsValid() {
 		ext += 24
 		first = ProtoRouting
+	}
+	if ext+len(payload) > maxPayload {
+		return b
 	}
 	var fixed [HeaderLen]byte
 	fixed[0] = 6<<4 | h.TrafficClass>>4

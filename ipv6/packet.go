@@ -58,9 +58,9 @@ const (
 	OK             Problem = iota
 	Truncated              // shorter than its headers say
 	BadVersion             // not IPv6
-	BadExtension           // an extension header is malformed, repeated where it must not be, or the chain is too long
+	BadExtension           // an extension header is malformed, out of place or repeated, or the chain is too long
 	BadHomeAddress         // Home Address option malformed, repeated, or not a unicast routable address
-	BadRouting             // routing header other than a well-formed type 2 (RFC 6275 section 6.4)
+	BadRouting             // routing header that is no well-formed type 2 (RFC 6275 section 6.4) and has segments left
 	UnknownOption          // destination option whose type asks for the packet to be discarded
 	IsFragment             // part of a fragmented packet
 	problemCount
@@ -93,7 +93,7 @@ func (p Problem) String() string {
 }
 
 // Parse reads one IPv6 packet from raw, which may be followed by link padding. It fills in all of p but Interface and
-// LinkSource, allocates nothing, and keeps references into raw.
+// LinkSource, allocates nothing, and keeps references into raw. With a problem, what p holds is not to be used.
 func Parse(raw []byte, p *Packet) Problem {
 	if len(raw) < HeaderLen {
 		return Truncated
@@ -112,50 +112,59 @@ func Parse(raw []byte, p *Packet) Problem {
 	p.Src = netip.AddrFrom16([16]byte(raw[8:24]))
 	p.Dst = netip.AddrFrom16([16]byte(raw[24:40]))
 	p.HomeAddress, p.RoutingHome, p.Fragmented = netip.Addr{}, netip.Addr{}, false
+	p.Proto, p.Payload = 0, nil
 	return walk(raw[HeaderLen:], raw[6], p)
 }
 
 // walk follows the extension header chain in b, which starts with a header of type next.
 func walk(b []byte, next uint8, p *Packet) Problem {
-	for range maxExtensionHeaders {
+	for n := 0; ; n++ {
 		switch next {
 		case ProtoHopByHop, ProtoDestination, ProtoRouting, ProtoFragment:
 		default:
 			p.Proto, p.Payload = next, b
 			return OK
 		}
+		if n == maxExtensionHeaders || next == ProtoHopByHop && n > 0 {
+			return BadExtension // hop-by-hop options come first or not at all (RFC 8200 section 4.1)
+		}
 		if len(b) < 8 {
 			return Truncated
 		}
-		n := 8
+		size := 8
 		if next != ProtoFragment {
-			n = 8 * (1 + int(b[1]))
+			size = 8 * (1 + int(b[1]))
 		}
-		if len(b) < n {
+		if len(b) < size {
 			return Truncated
 		}
 		problem := OK
 		switch next {
 		case ProtoRouting:
-			problem = parseRouting(b[:n], p)
+			problem = parseRouting(b[:size], p)
 		case ProtoFragment:
 			// Offset and M flag both zero: an atomic fragment, whole in itself (RFC 8200 section 4.5).
-			if binary.BigEndian.Uint16(b[2:4])&0xfff9 != 0 {
+			switch {
+			case binary.BigEndian.Uint16(b[2:4])&0xfff9 != 0:
 				return IsFragment
+			case p.Fragmented:
+				return BadExtension
 			}
 			p.Fragmented = true
 		default:
-			problem = parseOptions(b[2:n], next == ProtoDestination, p)
+			problem = parseOptions(b[2:size], next == ProtoDestination, p)
 		}
 		if problem != OK {
 			return problem
 		}
-		next, b = b[0], b[n:]
+		next, b = b[0], b[size:]
 	}
-	return BadExtension
 }
 
 func parseRouting(b []byte, p *Packet) Problem {
+	if b[2] != routingType2 && b[3] == 0 {
+		return OK // of whatever type, it has done its work (RFC 8200 section 4.4)
+	}
 	if len(b) != 24 || b[2] != routingType2 || b[3] != 1 || p.RoutingHome.IsValid() {
 		return BadRouting
 	}
