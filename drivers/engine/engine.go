@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/roamkey/roamkey/ipv6"
+)
+
+// Result is one decryption that is done.
+type Result struct {
+	Job uint64
+	Key [KeyLen]byte
+}
+
+// String hides the key from %v and from any logger.
+func (r Result) String() string { return "result of a decryption" }
+
+// GoString hides the key from %#v.
+func (r Result) GoString() string { return r.String() }
+
+// Jobs is what a program needs of an engine. *Engine and the fake's *Engine are Jobs.
+type Jobs interface {
+	// Submit queues a decryption and copies ciphertext; source is whom it counts to. It never waits. Where there is no
+	// room a job is lost, this one or the newest one of a source that has more: dropped says so, and lost which.
+	Submit(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost uint64, dropped bool)
+	// Results gives what is done, in no particular order. It is never closed.
+	Results() <-chan Result
+	Counters(yield func(name string, value uint64))
+	// Close ends the workers; what is queued is forgotten. An operation that is under way is waited for.
+	Close()
+}
+
+var _ Jobs = (*Engine)(nil)
+
+// Engine is a queue with workers.
+type Engine struct {
+	decrypter Decrypter
+	results   chan Result
+	work      chan struct{} // a token for each worker that might have to wake up
+	done      chan struct{}
+	workers   sync.WaitGroup
+
+	mu    sync.Mutex
+	queue *queue
+
+	submitted, decrypted, dropped, unprioritised atomic.Uint64
+}
+
+// Workers is how many workers suit this machine: all processors but one, and at least one.
+func Workers() int { return max(1, runtime.NumCPU()-1) }
+
+// Procs is the least GOMAXPROCS for that many workers: each may keep one of Go's processors busy throughout, and the rest
+// of the program needs one more, even where the machine has a single core. The program's main sets it.
+func Procs(workers int) int { return max(1, workers) + 1 }
+
+// perSource is the part of the queue that one source can have: a quarter.
+const perSource = 4
+
+// New starts workers (at least one) behind a queue for that many jobs. No source gets more than a quarter of the queue.
+func New(d Decrypter, workers, queue int) *Engine {
+	workers, queue = max(workers, 1), max(queue, 1)
+	e := &Engine{
+		decrypter: d,
+		results:   make(chan Result, queue+workers),
+		work:      make(chan struct{}, workers),
+		done:      make(chan struct{}),
+		queue:     newQueue(queue, queue/perSource),
+	}
+	for range workers {
+		e.workers.Go(e.run)
+	}
+	return e
+}
+
+// Submit implements Jobs.
+func (e *Engine) Submit(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost uint64, dropped bool) {
+	e.mu.Lock()
+	lost, dropped = e.queue.put(job, source, ciphertext)
+	e.mu.Unlock()
+	e.submitted.Add(1)
+	if dropped {
+		e.dropped.Add(1)
+	}
+	select {
+	case e.work <- struct{}{}:
+	default: // as many tokens as workers: all will look
+	}
+	return lost, dropped
+}
+
+// Results implements Jobs.
+func (e *Engine) Results() <-chan Result { return e.results }
+
+// run is one worker. Its thread ends with it: a lowered priority cannot be raised again without privilege.
+func (e *Engine) run() {
+	if lowerPriority() != nil {
+		e.unprioritised.Add(1)
+	}
+	buf := make([]byte, 0, maxCiphertext)
+	for {
+		e.mu.Lock()
+		job, ciphertext, ok := e.queue.take(buf)
+		e.mu.Unlock()
+		if !ok {
+			select {
+			case <-e.work:
+				continue
+			case <-e.done:
+				return
+			}
+		}
+		r := Result{Job: job}
+		e.decrypter.Decrypt(&r.Key, ciphertext)
+		e.decrypted.Add(1)
+		select {
+		case e.results <- r:
+		case <-e.done:
+			return
+		}
+		select {
+		case <-e.done:
+			return
+		default:
+		}
+	}
+}
+
+// Counters implements Jobs.
+func (e *Engine) Counters(yield func(name string, value uint64)) {
+	e.mu.Lock()
+	waiting := e.queue.count
+	e.mu.Unlock()
+	yield("engine_submitted", e.submitted.Load())
+	yield("engine_decrypted", e.decrypted.Load())
+	yield("engine_dropped", e.dropped.Load())
+	yield("engine_waiting", uint64(waiting))
+	yield("engine_workers_without_low_priority", e.unprioritised.Load())
+}
+
+// Close implements Jobs.
+func (e *Engine) Close() {
+	close(e.done)
+	e.workers.Wait()
+}
