@@ -1,0 +1,239 @@
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+)
+
+// DefaultPath is where the file stands, on OpenWrt and elsewhere.
+const DefaultPath = "/etc/config/roamkey"
+
+// maxFile bounds the size of a file in octets.
+const maxFile = 256 << 10
+
+// maxProblems ends the list of problems of one file.
+const maxProblems = 200
+
+//go:embed reference.conf
+var reference string
+
+// Reference is a file of settings that describes every option with its default.
+func Reference() string { return reference }
+
+// Load reads and validates a file. A returned error is of type Problems where the file's contents are wrong; one that
+// wraps fs.ErrNotExist or fs.ErrPermission where it cannot be read.
+func Load(path string) (*Config, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c, problems := Parse(path, text)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return c, nil
+}
+
+func readFile(path string) (string, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w: write one; roamkeyd help options prints a text to start from", err)
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("%w: make it readable for this user (chmod o+r, or chgrp and chmod g+r)", err)
+	case err != nil:
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) > maxFile:
+		return "", fmt.Errorf("%s is larger than %d KiB: this is no file of settings", path, maxFile>>10)
+	}
+	return string(text), nil
+}
+
+// Parse validates the text of a file of the given name. It always gives a Config, and with it everything that is wrong
+// with the text: nothing, if there are no problems.
+func Parse(file, text string) (*Config, Problems) {
+	r := &reading{file: file}
+	sections, errs := ParseUCI(text, false)
+	for _, e := range errs {
+		r.problems = append(r.problems, Problem{Position{file, e.Line}, "", e.What, e.Fix})
+	}
+	c := &Config{}
+	b := builder{config: c, r: r, singles: make(map[string]int)}
+	b.settings(sections)
+	byLine := func(a, b Problem) int { return a.Line - b.Line }
+	slices.SortStableFunc(r.problems, byLine)
+	slices.SortStableFunc(r.warnings, byLine)
+	if n := len(r.problems); n > maxProblems {
+		r.problems = append(r.problems[:maxProblems], Problem{Position{File: file}, "", itoa(n-maxProblems) + " more errors follow", "mend these first"})
+	}
+	c.Warnings = r.warnings
+	return c, r.problems
+}
+
+// builder puts a Config together from sections.
+type builder struct {
+	config  *Config
+	r       *reading
+	singles map[string]int // line of each section of which there is only one
+}
+
+// sectionForms tells how each type of section is written.
+func sectionForms() map[string]string {
+	return map[string]string{
+		"roamkey":    "config roamkey 'global'",
+		"lke":        "config lke 'lke'",
+		"codepoints": "config codepoints 'codepoints'",
+		"link":       "config link 'NAME'",
+		"neighbor":   "config neighbor 'NAME'",
+	}
+}
+
+func (b *builder) settings(sections []Section) {
+	global, lke, numbers := globalTable(), lkeTable(), codePointTable()
+	global.defaults(&b.config.Global)
+	lke.defaults(&b.config.LKE)
+	numbers.defaults(&b.config.CodePoints)
+
+	// Links look at the settings of LKE, wherever in the file those stand.
+	for _, s := range sections {
+		switch s.Type {
+		case "roamkey":
+			if b.single(s, "global") {
+				b.config.Global, _ = global.read(b.r, s, elsewhere(s.Type))
+			}
+		case "lke":
+			if b.single(s, "lke") {
+				var p *place
+				b.config.LKE, p = lke.read(b.r, s, elsewhere(s.Type))
+				finishLKE(&b.config.LKE, p)
+			}
+		case "codepoints":
+			if b.single(s, "codepoints") {
+				var p *place
+				b.config.CodePoints, p = numbers.read(b.r, s, elsewhere(s.Type))
+				finishCodePoints(&b.config.CodePoints, p)
+			}
+		case "link", "neighbor":
+		default:
+			b.unknown(s)
+		}
+	}
+	finishGlobal(&b.config.Global)
+	devices, total := make(map[string]Link), 0
+	for _, s := range sections {
+		switch {
+		case s.Type != "link" && s.Type != "neighbor":
+		case s.Name == "":
+			b.fail(s, "a "+s.Type+" has no name", "write config "+s.Type+" 'NAME'")
+		case s.Type == "link":
+			total++
+			b.link(s, devices)
+		default:
+			b.neighbor(s)
+		}
+	}
+	switch {
+	case total == 0 && len(b.r.problems) == 0:
+		b.r.problems = append(b.r.problems, Problem{Position{File: b.r.file}, "", "there is no link to serve", "write config link 'lan', and under it option device 'br-lan'"})
+	case len(b.config.Links) == 0 && len(b.r.problems) == 0:
+		b.r.warnings = append(b.r.warnings, Problem{Position{File: b.r.file}, "", "no link is enabled, so that nothing is served", "set enabled '1' under a link"})
+	}
+}
+
+func (b *builder) link(s Section, devices map[string]Link) {
+	l, p := linkTable().read(b.r, s, elsewhere(s.Type))
+	l.Name, l.Position = s.Name, Position{b.r.file, s.Line}
+	finishLink(&l.Link, p, b.config.LKE)
+	if !l.enabled {
+		return
+	}
+	if other, there := devices[l.Device]; there && l.Device != "" {
+		p.fail("device", quote(l.Device)+" is served by link "+other.Name+" already (line "+itoa(other.Position.Line)+")", "keep one of the two links")
+	}
+	devices[l.Device] = l.Link
+	for _, other := range b.config.Links {
+		sharedPrefix(l.Link, other, p)
+	}
+	b.config.Links = append(b.config.Links, l.Link)
+}
+
+// sharedPrefix refuses one prefix on two links of the same router: its hosts would look for each other in vain.
+func sharedPrefix(l, other Link, p *place) {
+	for _, mine := range l.RA.Prefixes {
+		for _, theirs := range other.RA.Prefixes {
+			if mine.Prefix.Overlaps(theirs.Prefix) {
+				p.fail("prefix", mine.Prefix.String()+" is also on link "+other.Name+" (line "+itoa(other.Position.Line)+")", "give each link a prefix of its own")
+			}
+		}
+	}
+}
+
+func (b *builder) neighbor(s Section) {
+	n, p := neighborTable().read(b.r, s, elsewhere(s.Type))
+	n.Name, n.Position = s.Name, Position{b.r.file, s.Line}
+	finishNeighbor(&n, p)
+	if other, there := sameNeighbor(b.config.Neighbors, n.Address); there {
+		p.fail("address", n.Address.String()+" is neighbor "+other.Name+" already (line "+itoa(other.Position.Line)+")", "keep one of the two")
+	}
+	b.config.Neighbors = append(b.config.Neighbors, n)
+}
+
+// single reports whether s is the first section of a type of which there is one, under its usual name or none.
+func (b *builder) single(s Section, name string) bool {
+	if first := b.singles[s.Type]; first != 0 {
+		b.fail(s, "there are two sections of type "+s.Type+", the first in line "+itoa(first), "put all options under "+sectionForms()[s.Type])
+		return false
+	}
+	b.singles[s.Type] = s.Line
+	if s.Name != "" && s.Name != name {
+		b.fail(s, "the name of a section of type "+s.Type+" is not "+quote(s.Name), "write "+sectionForms()[s.Type])
+	}
+	return true
+}
+
+func (b *builder) unknown(s Section) {
+	forms := sectionForms()
+	types := sortedKeys(forms)
+	aliases := map[string]string{"global": "roamkey", "daemon": "roamkey", "interface": "link", "network": "link", "neighbour": "neighbor", "ap": "neighbor", "numbers": "codepoints"}
+	fix := "write one of " + strings.Join(types, ", ")
+	if best := nearest(s.Type, types); best != "" {
+		fix = "did you mean " + forms[best] + "?"
+	} else if best := aliases[s.Type]; best != "" {
+		fix = "did you mean " + forms[best] + "?"
+	}
+	b.fail(s, "there is no section of type "+quote(s.Type), fix)
+}
+
+func (b *builder) fail(s Section, what, fix string) {
+	b.r.problems = append(b.r.problems, Problem{Position{b.r.file, s.Line}, "", what, fix})
+}
+
+// elsewhere finds the section, other than that of type here, to which an option belongs.
+func elsewhere(here string) func(option string) string {
+	return func(option string) string {
+		for _, other := range []struct {
+			typ   string
+			names []string
+		}{
+			{"roamkey", globalTable().names()}, {"lke", lkeTable().names()}, {"codepoints", codePointTable().names()},
+			{"link", linkTable().names()}, {"neighbor", neighborTable().names()},
+		} {
+			if other.typ != here && slices.Contains(other.names, option) {
+				return sectionForms()[other.typ]
+			}
+		}
+		return ""
+	}
+}

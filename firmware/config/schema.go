@@ -1,0 +1,142 @@
+package config
+
+import (
+	"maps"
+	"slices"
+)
+
+// field is one option of a section of settings T: the one place that knows its name, its default and how it is read.
+type field[T any] struct {
+	name string
+	list bool   // may be there several times
+	def  string // as in a file; empty where there is none or where it follows from other options
+	set  func(to *T, value string) *fault
+}
+
+// table is all that is known of one type of section.
+type table[T any] struct {
+	typ    string
+	fields []field[T]
+
+	// aliases are names that other programs have for an option.
+	aliases map[string]string
+}
+
+func (t table[T]) names() []string {
+	names := make([]string, len(t.fields))
+	for i, f := range t.fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+func (t table[T]) field(name string) *field[T] {
+	for i := range t.fields {
+		if t.fields[i].name == name {
+			return &t.fields[i]
+		}
+	}
+	return nil
+}
+
+// reading is the state of reading one file.
+type reading struct {
+	file     string
+	problems Problems
+	warnings Problems
+}
+
+// place is one section while it is read; it knows on which line each option stands.
+type place struct {
+	r     *reading
+	where string
+	line  int
+	lines map[string]int
+}
+
+// given reports whether the file sets the option.
+func (p *place) given(option string) bool { return p.lines[option] != 0 }
+
+// at is where the option stands; the section, where it is not set.
+func (p *place) at(option string) Position {
+	if line := p.lines[option]; line != 0 {
+		return Position{p.r.file, line}
+	}
+	return Position{p.r.file, p.line}
+}
+
+func (p *place) problem(option, what, fix string) Problem {
+	where := p.where
+	if option != "" {
+		where += ", option " + option
+	}
+	return Problem{p.at(option), where, what, fix}
+}
+
+// fail reports an error that shows when all options are known.
+func (p *place) fail(option, what, fix string) {
+	p.r.problems = append(p.r.problems, p.problem(option, what, fix))
+}
+
+func (p *place) warn(option, what, fix string) {
+	p.r.warnings = append(p.r.warnings, p.problem(option, what, fix))
+}
+
+// read gives the settings of one section: defaults first, then what the file says.
+func (t table[T]) read(r *reading, s Section, elsewhere func(option string) string) (T, *place) {
+	var to T
+	t.defaults(&to)
+	p := &place{r: r, where: t.typ, line: s.Line, lines: make(map[string]int)}
+	if s.Name != "" {
+		p.where += " " + s.Name
+	}
+	for _, o := range s.Options {
+		f := t.field(o.Name)
+		if f == nil {
+			fix := "leave it out" + didYouMean(o.Name, t.names())
+			if alias := t.aliases[o.Name]; alias != "" {
+				fix = "its name here is " + alias
+			} else if section := elsewhere(o.Name); section != "" {
+				fix = "it belongs under " + section
+			}
+			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, "there is no such option", fix})
+			continue
+		}
+		first := p.lines[o.Name]
+		if first == 0 {
+			p.lines[o.Name] = o.Line
+		}
+		bad := f.check(o, first)
+		if bad == nil {
+			bad = f.set(&to, o.Value)
+		}
+		if bad != nil {
+			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, bad.what, bad.fix})
+		}
+	}
+	return to, p
+}
+
+// check looks at the form of an option, before its value is read.
+func (f *field[T]) check(o Option, first int) *fault {
+	switch {
+	case !f.list && o.List:
+		return &fault{"it takes one value, not a list", "write option " + f.name + " '" + "VALUE'"}
+	case !f.list && first != 0:
+		return &fault{"it is there twice, first in line " + itoa(first), "keep one of the two"}
+	}
+	return nil
+}
+
+func (t table[T]) defaults(to *T) {
+	for _, f := range t.fields {
+		if f.def == "" {
+			continue
+		}
+		if bad := f.set(to, f.def); bad != nil {
+			panic("default of " + t.typ + " " + f.name + ": " + bad.what) // a test reads every table
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
