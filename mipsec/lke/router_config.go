@@ -57,6 +57,126 @@ type LinkPrefix struct {
 	Router netip.Addr
 }
 
+// Defaults of RouterConfig.
+const (
+	defaultMaxLifetime       = 7200 * time.Second // draft section 4.1
+	defaultMaxNodes          = 1024
+	defaultRequestInterval   = 3 * time.Second // draft section 6.2
+	defaultRequestBackoffMax = 48 * time.Second
+	defaultDADTransmits      = 1 // RFC 4862 section 5.1
+	defaultRetransTimer      = time.Second
+	defaultFinishedTimeout   = 3 * time.Second
+)
+
+// withDefaults fills in what is zero.
+func (c RouterConfig) withDefaults() RouterConfig {
+	c.MaxLifetime = orDefault(c.MaxLifetime, defaultMaxLifetime)
+	c.MaxNodes = orDefault(c.MaxNodes, defaultMaxNodes)
+	c.RequestInterval = orDefault(c.RequestInterval, defaultRequestInterval)
+	c.RequestBackoffMax = max(orDefault(c.RequestBackoffMax, defaultRequestBackoffMax), c.RequestInterval)
+	c.DADTransmits = orDefault(c.DADTransmits, defaultDADTransmits)
+	c.RetransTimer = orDefault(c.RetransTimer, defaultRetransTimer)
+	c.FinishedTimeout = orDefault(c.FinishedTimeout, defaultFinishedTimeout)
+	c.MaxBinding = orDefault(c.MaxBinding, c.MaxLifetime)
+	if c.CodePoints == (mobility.CodePoints{}) {
+		c.CodePoints = mobility.DefaultCodePoints()
+	}
+	if c.NDCodePoints == (ndp.CodePoints{}) {
+		c.NDCodePoints = ndp.DefaultCodePoints()
+	}
+	return c
+}
+
+func orDefault[T int | time.Duration](v, otherwise T) T {
+	if v <= 0 {
+		return otherwise
+	}
+	return v
+}
+
+// servedLink is a link under its name. It outlasts a change of the configuration, so that associations keep to it; one that
+// is not configured any more is not present.
+type servedLink struct {
+	Link
+	present bool
+}
+
+// prefixOf gives the advertised prefix that addr is in, with a global address of the router: one in the same prefix where
+// there is one (draft section 3.2.2).
+func (l *servedLink) prefixOf(addr netip.Addr) (LinkPrefix, bool) {
+	for _, p := range l.Prefixes {
+		if !p.Prefix.Contains(addr) {
+			continue
+		}
+		for _, other := range l.Prefixes {
+			if !p.Router.IsValid() {
+				p.Router = other.Router
+			}
+		}
+		return p, true
+	}
+	return LinkPrefix{}, false
+}
+
+// isAnycast reports whether addr is the Subnet-Router anycast address of its prefix (RFC 4291 section 2.6.1) or one of
+// the 128 reserved ones (RFC 2526 section 2).
+func (l *servedLink) isAnycast(addr netip.Addr) bool {
+	b := addr.As16()
+	reserved := [8]byte{0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x80}
+	iid := [8]byte(b[8:])
+	iid[7] &= 0x80
+	if iid == reserved {
+		return true
+	}
+	for _, p := range l.Prefixes {
+		if p.Prefix.Contains(addr) && p.Prefix.Masked().Addr() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// configure takes over cfg, without a look at the associations.
+func (r *Router) configure(cfg RouterConfig) {
+	r.cfg = cfg.withDefaults()
+	r.minHeaderLen = r.cfg.CodePoints.MinHeaderLen
+	r.limits.resize(r.cfg.MaxNodes)
+	r.byIndex = make(map[int]*servedLink)
+	r.own, r.routers = make(map[netip.Addr]struct{}), make(map[netip.Addr]struct{})
+	for _, l := range r.links {
+		l.present = false
+	}
+	for _, l := range r.cfg.Links {
+		s := r.linkNamed(l.Name)
+		s.Link, s.present = l, true
+		r.byIndex[l.Index] = s
+		r.routers[l.LinkLocal] = struct{}{}
+		for _, p := range l.Prefixes {
+			r.own[p.Router], r.routers[p.Router] = struct{}{}, struct{}{}
+		}
+		for _, addr := range l.Routers {
+			r.routers[addr] = struct{}{}
+		}
+	}
+	delete(r.own, netip.Addr{}) // of prefixes without an address of ours
+}
+
+// linkNamed gives the link with that name; one that was never configured has no index and is not present.
+func (r *Router) linkNamed(name string) *servedLink {
+	l := r.links[name]
+	if l == nil {
+		l = &servedLink{Link: Link{Name: name}}
+		r.links[name] = l
+	}
+	return l
+}
+
+// isRouter reports whether addr is a router's, or is proxied here (resolution r).
+func (r *Router) isRouter(addr netip.Addr) bool {
+	_, ok := r.routers[addr]
+	return ok
+}
+
 // Association is what can be told of one association: everything but its key.
 type Association struct {
 	Home       netip.Addr
