@@ -37,19 +37,18 @@ func VerifyBAD(mh, key []byte, first, second netip.Addr) bool {
 // Where a type's options begin is known for BU and BA; there the option is looked for in the walker's way, for its octets
 // could stand in the middle of another one. The other messages' Parse functions look for themselves (AuthLast).
 func bindingAuth(mh []byte) (offset int, ok bool) {
-	at := len(mh) - (2 + authenticatorOctets)
+	at := len(mh) - 2 - authenticatorOctets
 	if at < unit || mh[at] != OptBindingAuth || mh[at+1] != authenticatorOctets {
 		return 0, false
 	}
 	if mh[2] == TypeBU || mh[2] == TypeBA {
-		last := -1
 		options := OptionsAt(mh, bindingOctets)
 		for o, more := options.Next(); more; o, more = options.Next() {
-			last = o.Offset
+			if o.Type == OptBindingAuth {
+				return at + 2, o.Offset == at // the first one must be the last
+			}
 		}
-		if options.Err() != nil || last != at {
-			return 0, false
-		}
+		return 0, false
 	}
 	return at + 2, true
 }
