@@ -220,7 +220,7 @@ func finishPrefixes(ra *RA, p *place) {
 			prefix.Preferred = min(ra.PrefixPreferred, prefix.Valid)
 		}
 		if prefix.Preferred > prefix.Valid {
-			p.fail("prefix", prefix.Prefix.String()+" is preferred for longer than it is valid", "write preferred= with at most "+FormatDuration(prefix.Valid))
+			p.failAt("prefix", i, prefix.Prefix.String()+" is preferred for longer than it is valid", "write preferred= with at most "+FormatDuration(prefix.Valid))
 		}
 	}
 	if ra.PrefixPreferred > ra.PrefixValid {
@@ -235,12 +235,12 @@ func finishPrefixes(ra *RA, p *place) {
 			within = true
 			for _, other := range ra.RouterAddresses[:i] {
 				if prefix.Prefix.Contains(other) {
-					p.fail("router_address", a.String()+" and "+other.String()+" are both in "+prefix.Prefix.String(), "keep one of the two")
+					p.failAt("router_address", i, a.String()+" and "+other.String()+" are both in "+prefix.Prefix.String(), "keep one of the two")
 				}
 			}
 		}
 		if !within {
-			p.fail("router_address", a.String()+" is in no prefix of this link", "add a list prefix that holds it")
+			p.failAt("router_address", i, a.String()+" is in no prefix of this link", "add a list prefix that holds it")
 		}
 	}
 }
@@ -282,6 +282,6 @@ func finishLinkLKE(l *Link, p *place, lke LKE) {
 			option = "home_agent_lifetime"
 		}
 		p.warn(option, "keys live "+FormatDuration(l.KeyLifetime)+" here and not "+FormatDuration(lke.MaxLifetime)+", for they end with the router's lifetimes",
-			"write at least '"+FormatDuration(lke.MaxLifetime)+"', or lower max_lifetime")
+			"write at least '"+FormatDuration(lke.MaxLifetime)+"' there, or a lower max_lifetime")
 	}
 }

@@ -111,18 +111,18 @@ func (b *builder) settings(sections []Section) {
 		switch s.Type {
 		case "roamkey":
 			if b.single(s, "global") {
-				b.config.Global, _ = global.read(b.r, s, elsewhere(s.Type))
+				b.config.Global, _ = global.read(b.r, s, s.Type, elsewhere(s.Type))
 			}
 		case "lke":
 			if b.single(s, "lke") {
 				var p *place
-				b.config.LKE, p = lke.read(b.r, s, elsewhere(s.Type))
+				b.config.LKE, p = lke.read(b.r, s, s.Type, elsewhere(s.Type))
 				finishLKE(&b.config.LKE, p)
 			}
 		case "codepoints":
 			if b.single(s, "codepoints") {
 				var p *place
-				b.config.CodePoints, p = numbers.read(b.r, s, elsewhere(s.Type))
+				b.config.CodePoints, p = numbers.read(b.r, s, s.Type, elsewhere(s.Type))
 				finishCodePoints(&b.config.CodePoints, p)
 			}
 		case "link", "neighbor":
@@ -153,7 +153,7 @@ func (b *builder) settings(sections []Section) {
 }
 
 func (b *builder) link(s Section, devices map[string]Link) {
-	l, p := linkTable().read(b.r, s, elsewhere(s.Type))
+	l, p := linkTable().read(b.r, s, "link "+s.Name, elsewhere(s.Type))
 	l.Name, l.Position = s.Name, Position{b.r.file, s.Line}
 	finishLink(&l.Link, p, b.config.LKE)
 	if !l.enabled {
@@ -171,17 +171,17 @@ func (b *builder) link(s Section, devices map[string]Link) {
 
 // sharedPrefix refuses one prefix on two links of the same router: its hosts would look for each other in vain.
 func sharedPrefix(l, other Link, p *place) {
-	for _, mine := range l.RA.Prefixes {
+	for i, mine := range l.RA.Prefixes {
 		for _, theirs := range other.RA.Prefixes {
 			if mine.Prefix.Overlaps(theirs.Prefix) {
-				p.fail("prefix", mine.Prefix.String()+" is also on link "+other.Name+" (line "+itoa(other.Position.Line)+")", "give each link a prefix of its own")
+				p.failAt("prefix", i, mine.Prefix.String()+" is also on link "+other.Name+" (line "+itoa(other.Position.Line)+")", "give each link a prefix of its own")
 			}
 		}
 	}
 }
 
 func (b *builder) neighbor(s Section) {
-	n, p := neighborTable().read(b.r, s, elsewhere(s.Type))
+	n, p := neighborTable().read(b.r, s, "neighbor "+s.Name, elsewhere(s.Type))
 	n.Name, n.Position = s.Name, Position{b.r.file, s.Line}
 	finishNeighbor(&n, p)
 	if other, there := sameNeighbor(b.config.Neighbors, n.Address); there {

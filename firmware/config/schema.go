@@ -51,7 +51,8 @@ type place struct {
 	r     *reading
 	where string
 	line  int
-	lines map[string]int
+	lines map[string]int   // where each option stands first
+	taken map[string][]int // where each value stands that could be read
 }
 
 // given reports whether the file sets the option.
@@ -73,6 +74,13 @@ func (p *place) problem(option, what, fix string) Problem {
 	return Problem{p.at(option), where, what, fix}
 }
 
+// failAt reports an error of the value with that index in a list of those that could be read.
+func (p *place) failAt(option string, index int, what, fix string) {
+	problem := p.problem(option, what, fix)
+	problem.Line = p.taken[option][index]
+	p.r.problems = append(p.r.problems, problem)
+}
+
 // fail reports an error that shows when all options are known.
 func (p *place) fail(option, what, fix string) {
 	p.r.problems = append(p.r.problems, p.problem(option, what, fix))
@@ -82,24 +90,18 @@ func (p *place) warn(option, what, fix string) {
 	p.r.warnings = append(p.r.warnings, p.problem(option, what, fix))
 }
 
-// read gives the settings of one section: defaults first, then what the file says.
-func (t table[T]) read(r *reading, s Section, elsewhere func(option string) string) (T, *place) {
+// read gives the settings of one section: defaults first, then what the file says. where is how problems name it.
+func (t table[T]) read(r *reading, s Section, where string, elsewhere func(option string) string) (T, *place) {
 	var to T
 	t.defaults(&to)
-	p := &place{r: r, where: t.typ, line: s.Line, lines: make(map[string]int)}
-	if s.Name != "" {
-		p.where += " " + s.Name
-	}
+	p := &place{r: r, where: where, line: s.Line, lines: make(map[string]int), taken: make(map[string][]int)}
 	for _, o := range s.Options {
 		f := t.field(o.Name)
 		if f == nil {
-			fix := "leave it out" + didYouMean(o.Name, t.names())
-			if alias := t.aliases[o.Name]; alias != "" {
-				fix = "its name here is " + alias
-			} else if section := elsewhere(o.Name); section != "" {
-				fix = "it belongs under " + section
+			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, "there is no such option", t.unknown(o.Name, elsewhere)})
+			if alias := t.aliases[o.Name]; alias != "" && p.lines[alias] == 0 {
+				p.lines[alias] = o.Line // it is meant to be there
 			}
-			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, "there is no such option", fix})
 			continue
 		}
 		first := p.lines[o.Name]
@@ -112,9 +114,25 @@ func (t table[T]) read(r *reading, s Section, elsewhere func(option string) stri
 		}
 		if bad != nil {
 			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, bad.what, bad.fix})
+			continue
 		}
+		p.taken[o.Name] = append(p.taken[o.Name], o.Line)
 	}
 	return to, p
+}
+
+// unknown says what to do about an option that there is not.
+func (t table[T]) unknown(name string, elsewhere func(option string) string) string {
+	if alias := t.aliases[name]; alias != "" {
+		return "its name here is " + alias
+	}
+	if section := elsewhere(name); section != "" {
+		return "it belongs under " + section
+	}
+	if near := nearest(name, t.names()); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "leave it out; roamkeyd help options tells of all that there are"
 }
 
 // check looks at the form of an option, before its value is read.

@@ -53,11 +53,11 @@ type span struct {
 
 func (s span) fix() string {
 	fix := "write a time from " + FormatDuration(s.least) + " to " + FormatDuration(s.most)
-	if s.orZero {
-		fix += " or '0'"
-	}
 	if s.forever {
-		fix += " or 'infinity'"
+		fix = "write a time of at least " + FormatDuration(s.least) + ", or 'infinity'"
+	}
+	if s.orZero {
+		fix += ", or '0'"
 	}
 	return fix + ", such as '" + s.example + "'"
 }
@@ -130,7 +130,7 @@ func FormatDuration(d time.Duration) string {
 		return "0"
 	}
 	for _, u := range units() {
-		if d%u.length == 0 && (d >= 2*u.length || u.length <= time.Second) {
+		if d%u.length == 0 {
 			return strconv.FormatInt(int64(d/u.length), 10) + u.suffix
 		}
 	}
@@ -255,7 +255,7 @@ func attributes(text string, set map[string]func(value string) *fault) *fault {
 		}
 		seen[key] = true
 		if f := set[key](value); f != nil {
-			f.what = key + "=: " + f.what
+			f.what = key + "=" + f.what
 			return f
 		}
 	}
