@@ -1,0 +1,126 @@
+package scenario
+
+import (
+	"slices"
+	"time"
+)
+
+// Sent is one packet of the correspondent. Sequence numbers count from 0 without a gap.
+type Sent struct {
+	At time.Time
+}
+
+// Arrival is one packet that the node received.
+type Arrival struct {
+	Seq    uint64
+	At     time.Time
+	Tunnel bool // it came out of the node's tunnel device
+}
+
+// Flow is all that the correspondent sent and the node received.
+type Flow struct {
+	Sent     []Sent
+	Arrivals []Arrival // in the order of arrival
+	End      time.Time // when the node stopped receiving
+}
+
+// Fate is what became of one packet.
+type Fate uint8
+
+// Fates.
+const (
+	Lost Fate = iota
+	Direct
+	Forwarded // through the tunnel of the old router
+)
+
+// Loss is what a move cost the flow.
+type Loss struct {
+	Sent, Lost, Duplicates, Forwarded int
+
+	// Last is the last arrival before the node's link went down, First the first one after. First is zero if none came.
+	Last, First time.Time
+	Gap         time.Duration // from Last to First, or to the end of the flow
+	Fates       []Fate        // by sequence number
+}
+
+// Measure tells what a move that began at down cost. A duplicate counts once.
+func (f Flow) Measure(down time.Time) Loss {
+	l := Loss{Sent: len(f.Sent), Fates: make([]Fate, len(f.Sent)), Last: down}
+	seen := false
+	for _, a := range f.Arrivals {
+		if a.Seq >= uint64(len(l.Fates)) {
+			continue // a stray packet of somebody else
+		}
+		if l.Fates[a.Seq] != Lost {
+			l.Duplicates++
+			continue
+		}
+		l.Fates[a.Seq] = Direct
+		switch {
+		case !a.At.After(down):
+			if !seen || a.At.After(l.Last) {
+				l.Last, seen = a.At, true
+			}
+			continue
+		case a.Tunnel:
+			l.Fates[a.Seq] = Forwarded
+			l.Forwarded++
+		}
+		if l.First.IsZero() || a.At.Before(l.First) {
+			l.First = a.At
+		}
+	}
+	for _, fate := range l.Fates {
+		if fate == Lost {
+			l.Lost++
+		}
+	}
+	end := l.First
+	if end.IsZero() {
+		end = f.End
+	}
+	l.Gap = max(end.Sub(l.Last), 0)
+	return l
+}
+
+// Part is one share of the gap.
+type Part struct {
+	Name  string
+	Took  time.Duration
+	Story string // what happened meanwhile
+}
+
+// Moments are the points between which the gap is divided. A zero one did not happen; its share goes to the next.
+type Moments struct {
+	LastPacket  time.Time // the last packet arrived
+	LinkUp      time.Time // the node's link was up on the new cell
+	Updated     time.Time // the node sent its Binding Update
+	Arrived     time.Time // the Binding Update reached the router
+	Router      time.Duration
+	FirstPacket time.Time
+}
+
+// Divide tells where the gap went. The parts add up to it.
+func (m Moments) Divide() []Part {
+	parts := make([]Part, 0, 5)
+	at := m.LastPacket
+	until := func(t time.Time, name, story string) {
+		if t.IsZero() {
+			return
+		}
+		if t.Before(at) {
+			t = at
+		}
+		parts = append(parts, Part{Name: name, Took: t.Sub(at), Story: story})
+		at = t
+	}
+	until(m.LinkUp, "link", "the radio was between two cells")
+	until(m.Updated, "attach", "router advertisement, new address")
+	until(m.Arrived, "binding", "the Binding Update on its way")
+	if !m.Arrived.IsZero() && m.Router > 0 {
+		until(m.Arrived.Add(m.Router), "router", "checked, forwarding in place")
+	}
+	until(m.FirstPacket, "delivery", "the next packet on its way")
+	return slices.Clip(parts)
+}

@@ -1,0 +1,199 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/roamkey/roamkey/build/pcap"
+	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/mobility"
+	"github.com/roamkey/roamkey/ndp"
+)
+
+// Kind names a message of the handover.
+type Kind string
+
+// Kinds of messages, as the timeline and the picture call them.
+const (
+	RouterSolicit Kind = "RS"
+	RouterAdvert  Kind = "RA"
+	DADSolicit    Kind = "DAD NS"
+	DADAdvert     Kind = "DAD NA"
+	KeyRequest    Kind = "KEReq"
+	KeyAck        Kind = "KEAck"
+	Update        Kind = "BU"
+	UpdateAck     Kind = "BA"
+	Finished      Kind = "Finished"
+)
+
+// Message is one control message as it was seen on one interface.
+type Message struct {
+	At        time.Time
+	Interface int
+	Outgoing  bool
+	Kind      Kind
+	Src, Dst  netip.Addr
+	LinkSrc   ipv6.LinkAddr
+	Home      netip.Addr // of a Home Address option or routing header
+	Target    netip.Addr // of a solicitation or advertisement; the prefix's first address of an RA
+	Status    uint8
+	Lifetime  time.Duration
+	Detail    string // a few words about what it says
+	octets    string // upper-layer octets: the same on each hop
+}
+
+// Same reports whether m and o are one message, seen at two places.
+func (m Message) Same(o Message) bool {
+	return m.octets == o.octets && m.Src == o.Src && m.Dst == o.Dst
+}
+
+const etherHeader = 14
+
+// Decode finds out whether a frame holds a message of the handover. What is in a tunnel is none.
+func Decode(f pcap.Frame) (Message, bool) {
+	if len(f.Octets) < etherHeader || f.Octets[12] != 0x86 || f.Octets[13] != 0xdd {
+		return Message{}, false
+	}
+	var p ipv6.Packet
+	if ipv6.Parse(f.Octets[etherHeader:], &p) != ipv6.OK {
+		return Message{}, false
+	}
+	m := Message{At: f.At, Interface: f.Interface, Outgoing: f.Outgoing, Src: p.Src, Dst: p.Dst, octets: string(p.Payload)}
+	copy(m.LinkSrc[:], f.Octets[6:12])
+	m.Home = p.HomeAddress
+	if !m.Home.IsValid() {
+		m.Home = p.RoutingHome
+	}
+	switch p.Proto {
+	case ipv6.ProtoICMPv6:
+		return m, m.decodeND(&p)
+	case ipv6.ProtoMobility:
+		return m, m.decodeMobility(&p)
+	}
+	return Message{}, false
+}
+
+func (m *Message) decodeND(p *ipv6.Packet) bool {
+	if len(p.Payload) == 0 {
+		return false
+	}
+	points := ndp.DefaultCodePoints()
+	switch p.Payload[0] {
+	case ndp.TypeRouterSolicit:
+		_, reason := ndp.ParseRouterSolicit(p)
+		m.Kind, m.Detail = RouterSolicit, "is there a router?"
+		return reason == ndp.ReasonNone
+	case ndp.TypeRouterAdvert:
+		ra, reason := ndp.ParseRouterAdvert(p)
+		if reason != ndp.ReasonNone {
+			return false
+		}
+		m.Kind = RouterAdvert
+		var says []string
+		prefixes := ra.Prefixes()
+		if prefix, ok := prefixes.Next(); ok {
+			m.Target = prefix.Prefix.Addr()
+			says = append(says, "prefix "+prefix.Prefix.String())
+		}
+		for o, ok := ra.Options.Next(); ok; o, ok = ra.Options.Next() {
+			if o.Type != points.Capability {
+				continue
+			}
+			if c, err := ndp.ParseCapability(o); err == nil {
+				if key, _, err := ndp.ParseSPKI(c.PublicKey); err == nil {
+					says = append(says, fmt.Sprintf("RSA %d key", key.Bits()))
+				}
+			}
+		}
+		m.Detail = strings.Join(says, ", ")
+		return true
+	case ndp.TypeNeighborSolicit:
+		ns, reason := ndp.ParseNeighborSolicit(p)
+		if reason != ndp.ReasonNone || !hasAuth(ns.Options, points.AuthRequest) {
+			return false
+		}
+		m.Kind, m.Target, m.Detail = DADSolicit, ns.Target, "does its owner hold the key?"
+		return true
+	case ndp.TypeNeighborAdvert:
+		na, reason := ndp.ParseNeighborAdvert(p)
+		if reason != ndp.ReasonNone || !hasAuth(na.Options, points.AuthReply) {
+			return false
+		}
+		m.Kind, m.Target, m.Detail = DADAdvert, na.Target, "yes, authenticated"
+		return true
+	}
+	return false
+}
+
+func hasAuth(options ndp.Options, typ uint8) bool {
+	for o, ok := options.Next(); ok; o, ok = options.Next() {
+		if o.Type != typ {
+			continue
+		}
+		if _, err := ndp.ParseDADAuth(o); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Message) decodeMobility(p *ipv6.Packet) bool {
+	h, fault := mobility.Check(p, mobility.MinHeaderLen)
+	if fault != mobility.FaultNone {
+		return false
+	}
+	points := mobility.DefaultCodePoints()
+	local := p.Src.IsLinkLocalUnicast() && p.Dst.IsLinkLocalUnicast() && p.HopLimit == 255
+	switch {
+	case h.Type == mobility.TypeBU:
+		bu, err := mobility.ParseBindingUpdate(h)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Lifetime = Update, 4*time.Duration(bu.Lifetime)*time.Second
+		m.Detail = "send what is for my old address to the new one"
+		if bu.Lifetime == 0 {
+			m.Detail = "forget my binding"
+		}
+		return true
+	case h.Type == mobility.TypeBA:
+		ba, err := mobility.ParseBindingAck(h, points)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Status, m.Lifetime = UpdateAck, ba.Status, 4*time.Duration(ba.Lifetime)*time.Second
+		m.Detail = statusText(ba.Status)
+		if ba.FinishedRequest {
+			m.Detail += ", Finished is asked for"
+		}
+		return true
+	case h.Type == points.KeyExchangeRequest && local:
+		m.Kind, m.Detail = KeyRequest, "a fresh key, under the router's RSA key"
+		return true
+	case h.Type == points.KeyExchangeAck && local:
+		ack, err := mobility.ParseKeyExchangeAck(h, points)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Status, m.Lifetime = KeyAck, ack.Status, 4*time.Duration(ack.Lifetime)*time.Second
+		m.Detail = statusText(ack.Status)
+		return true
+	case h.Type == points.Finished && !local:
+		f, err := mobility.ParseFinished(h, points)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Status, m.Detail = Finished, f.Status, "I am where I said"
+		return true
+	}
+	return false
+}
+
+func statusText(status uint8) string {
+	if status < mobility.StatusUnspecified {
+		return "accepted"
+	}
+	return fmt.Sprintf("refused, status %d", status)
+}

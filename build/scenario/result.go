@@ -1,0 +1,80 @@
+package scenario
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Result is what one run came to, in one line.
+type Result struct {
+	Protocol  string // "none" or "lke"
+	Sent      int    // packets that the correspondent sent
+	Lost      int    // of these, never received
+	Gap       time.Duration
+	Router    time.Duration // from Binding Update read to forwarding in place; 0 without LKE
+	Forwarded int           // packets that reached the node through the old router's tunnel after the move
+}
+
+// String is the result line. Times are rounded up, so that a nonzero one is never shown as zero.
+func (r Result) String() string {
+	return fmt.Sprintf("result: protocol=%s sent=%d lost=%d gap_ms=%d router_us=%d forwarded=%d",
+		r.Protocol, r.Sent, r.Lost, ceil(r.Gap, time.Millisecond), ceil(r.Router, time.Microsecond), r.Forwarded)
+}
+
+func ceil(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
+
+// ParseResult reads a result line. It wants every field once, and no other.
+func ParseResult(line string) (Result, error) {
+	var r Result
+	fields := strings.Fields(line)
+	if len(fields) != 7 || fields[0] != "result:" {
+		return r, fmt.Errorf("not a result line: %q", line)
+	}
+	for i, name := range []string{"protocol", "sent", "lost", "gap_ms", "router_us", "forwarded"} {
+		key, value, _ := strings.Cut(fields[i+1], "=")
+		if key != name {
+			return r, fmt.Errorf("result line has %q where %s= belongs", fields[i+1], name)
+		}
+		if name == "protocol" {
+			r.Protocol = value
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 {
+			return r, fmt.Errorf("result line: %s=%q is not a count", name, value)
+		}
+		switch name {
+		case "sent":
+			r.Sent = n
+		case "lost":
+			r.Lost = n
+		case "gap_ms":
+			r.Gap = time.Duration(n) * time.Millisecond
+		case "router_us":
+			r.Router = time.Duration(n) * time.Microsecond
+		case "forwarded":
+			r.Forwarded = n
+		}
+	}
+	return r, nil
+}
+
+// RouterLimit is what the router may take from Binding Update to forwarding.
+const RouterLimit = time.Millisecond
+
+// Check tells what is wrong with a run with LKE; nil if it shows what it has to.
+func (r Result) Check() error {
+	switch {
+	case r.Sent == 0:
+		return fmt.Errorf("the correspondent sent nothing")
+	case r.Forwarded == 0:
+		return fmt.Errorf("no packet reached the node through the old router after the move (forwarded=0)")
+	case r.Router == 0:
+		return fmt.Errorf("the old router did not say how long it took to forward")
+	case r.Router >= RouterLimit:
+		return fmt.Errorf("the old router took %v from Binding Update to forwarding, the limit is %v", r.Router, RouterLimit)
+	}
+	return nil
+}
