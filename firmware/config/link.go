@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -48,10 +50,10 @@ func linkTable() table[linkSection] {
 			}},
 			{name: "mtu", def: "auto", set: func(l to, v string) *fault { return setLinkMTU(&l.RA.MTU, v) }},
 			{name: "prefix", list: true, set: func(l to, v string) *fault { return addPrefix(&l.RA.Prefixes, v) }},
-			{name: "prefix_valid", def: "18000", set: func(l to, v string) *fault { return prefixLifetime().set(&l.RA.PrefixValid, v) }},
-			{name: "prefix_preferred", def: "9000", set: func(l to, v string) *fault { return prefixLifetime().set(&l.RA.PrefixPreferred, v) }},
+			{name: "prefix_valid", def: "5400", set: func(l to, v string) *fault { return prefixLifetime().set(&l.RA.PrefixValid, v) }},
+			{name: "prefix_preferred", def: "2700", set: func(l to, v string) *fault { return prefixLifetime().set(&l.RA.PrefixPreferred, v) }},
 			{name: "prefixes_from_interface", set: func(l to, v string) *fault { return setBool(&l.RA.PrefixesFromDevice, v) }},
-			{name: "router_address", list: true, set: func(l to, v string) *fault { return addGlobal(&l.RA.RouterAddresses, v) }},
+			{name: "router_address", list: true, set: func(l to, v string) *fault { return addRouter(&l.RA.RouterAddresses, v) }},
 			{name: "dns", list: true, set: func(l to, v string) *fault { return addDNS(&l.RA.DNS, v) }},
 			{name: "domain", list: true, set: func(l to, v string) *fault { return addDomain(&l.RA.Domains, v) }},
 			{name: "dns_lifetime", set: func(l to, v string) *fault {
@@ -66,7 +68,7 @@ func linkTable() table[linkSection] {
 }
 
 func prefixLifetime() span {
-	return span{least: time.Second, most: Forever - time.Second, whole: true, forever: true, orZero: true, example: "18000"}
+	return span{least: time.Second, most: Forever - time.Second, whole: true, forever: true, orZero: true, example: "5400"}
 }
 
 // unset marks a lifetime of a list value that the section's own options give.
@@ -109,7 +111,7 @@ func addPrefix(to *[]Prefix, value string) *fault {
 		}
 	}
 	*to = append(*to, p)
-	return nil
+	return room((*to)[1:], maxPrefixes)
 }
 
 func addRoute(to *[]Route, value string) *fault {
@@ -132,13 +134,28 @@ func addRoute(to *[]Route, value string) *fault {
 		}
 	}
 	*to = append(*to, r)
-	return nil
+	return room((*to)[1:], maxRoutes)
 }
 
-func addGlobal(to *[]netip.Addr, value string) *fault {
+// The most of each kind that one link advertises: what goes into few packets, and what hosts heed.
+const (
+	maxPrefixes = 32
+	maxRoutes   = 17 // RFC 4191 section 4
+	maxNames    = 16 // servers, and search domains
+)
+
+// room refuses one more where there are as many as there may be.
+func room[T any](there []T, most int) *fault {
+	if len(there) < most {
+		return nil
+	}
+	return &fault{"there are more than " + itoa(most), "leave some out"}
+}
+
+func addRouter(to *[]netip.Addr, value string) *fault {
 	a, f := parseGlobal(value)
 	if f == nil {
-		*to = append(*to, a)
+		f = add(to, a, maxPrefixes)
 	}
 	return f
 }
@@ -147,7 +164,7 @@ func addGlobal(to *[]netip.Addr, value string) *fault {
 func addDNS(to *[]netip.Addr, value string) *fault {
 	a, f := parseAddress(value)
 	if f == nil {
-		*to = append(*to, a)
+		f = add(to, a, maxNames)
 	}
 	return f
 }
@@ -155,9 +172,18 @@ func addDNS(to *[]netip.Addr, value string) *fault {
 func addDomain(to *[]string, value string) *fault {
 	name, f := parseDomain(value)
 	if f == nil {
-		*to = append(*to, name)
+		f = add(to, name, maxNames)
 	}
 	return f
+}
+
+// add appends what is not there yet.
+func add[T comparable](to *[]T, v T, most int) *fault {
+	if slices.Contains(*to, v) {
+		return &fault{quote(fmt.Sprint(v)) + " is there twice", "keep one of the two"}
+	}
+	*to = append(*to, v)
+	return room((*to)[1:], most)
 }
 
 // finishLink fills in what follows from other options, and looks at how options fit together.
@@ -186,7 +212,7 @@ func finishLink(l *Link, p *place, lke LKE) {
 // section 7.5, by which the least delay may go below 3 seconds together with the least interval.
 func finishIntervals(ra *RA, p *place) {
 	const short, delay = 9 * time.Second, 3 * time.Second
-	most := ra.MaxInterval * 3 / 4
+	most := ra.MaxInterval / 4 * 3
 	if !p.given("ra_min_interval") {
 		ra.MinInterval = most
 		if ra.MaxInterval >= short {
@@ -199,6 +225,8 @@ func finishIntervals(ra *RA, p *place) {
 		ra.MinDelay = min(delay, ra.MinInterval)
 	} else if ra.MinDelay < delay && ra.MinInterval > ra.MinDelay {
 		p.fail("ra_min_delay", "less than 3s is for links with a ra_min_interval that is as short", "write '3', or set ra_min_interval '"+FormatDuration(ra.MinDelay)+"'")
+	} else if ra.MinDelay > ra.MinInterval {
+		p.fail("ra_min_delay", FormatDuration(ra.MinDelay)+" is more than ra_min_interval, "+FormatDuration(ra.MinInterval), "write at most '"+FormatDuration(ra.MinInterval)+"'")
 	}
 	if !p.given("dns_lifetime") {
 		ra.DNSLifetime = max(3*ra.MaxInterval, time.Second).Truncate(time.Second)
@@ -233,6 +261,9 @@ func finishPrefixes(ra *RA, p *place) {
 				continue
 			}
 			within = true
+			if a == prefix.Prefix.Addr() {
+				p.failAt("router_address", i, a.String()+" is the address of all routers of "+prefix.Prefix.String(), "write an address of this router alone")
+			}
 			for _, other := range ra.RouterAddresses[:i] {
 				if prefix.Prefix.Contains(other) {
 					p.failAt("router_address", i, a.String()+" and "+other.String()+" are both in "+prefix.Prefix.String(), "keep one of the two")

@@ -78,7 +78,7 @@ func TestDefaults(t *testing.T) {
 		Name: "lan", Device: "br-lan", LKE: true, KeyLifetime: 7200 * second, Position: Position{"roamkey", 1},
 		RA: RA{
 			Enabled: true, MaxInterval: 600 * second, MinInterval: 198 * second, MinDelay: 3 * second, HopLimit: 64, Lifetime: 9000 * second,
-			MTU: MTUAuto, PrefixesFromDevice: true, PrefixValid: 18000 * second, PrefixPreferred: 9000 * second, DNSLifetime: 1800 * second,
+			MTU: MTUAuto, PrefixesFromDevice: true, PrefixValid: 5400 * second, PrefixPreferred: 2700 * second, DNSLifetime: 1800 * second,
 		},
 	}
 	if !reflect.DeepEqual(c.Links, []Link{wantLink}) {
@@ -147,11 +147,11 @@ config lke
 		Managed: true, Other: true, Lifetime: 1800 * second, Preference: High, ReachableTime: 30 * second, RetransTimer: 250 * time.Millisecond,
 		HomeAgentPreference: 9, HomeAgentLifetime: 1200 * second, AdvertisementInterval: true,
 		Prefixes: []Prefix{
-			{netip.MustParsePrefix("2001:db8:1::/64"), 18000 * second, 9000 * second, true, true},
+			{netip.MustParsePrefix("2001:db8:1::/64"), 5400 * second, 2700 * second, true, true},
 			{netip.MustParsePrefix("2001:db8:2::/64"), Forever, 86400 * second, false, true},
 			{netip.MustParsePrefix("fd00::/56"), 600 * second, 600 * second, true, false},
 		},
-		PrefixValid: 18000 * second, PrefixPreferred: 9000 * second, RouterAddresses: []netip.Addr{netip.MustParseAddr("2001:db8:2::9")},
+		PrefixValid: 5400 * second, PrefixPreferred: 2700 * second, RouterAddresses: []netip.Addr{netip.MustParseAddr("2001:db8:2::9")},
 		DNS: []netip.Addr{netip.MustParseAddr("fe80::53")}, Domains: []string{"lan.example.org"}, DNSLifetime: 4 * second,
 		Routes: []Route{
 			{netip.MustParsePrefix("2001:db8:8000::/33"), 3600 * second, Low},
