@@ -8,9 +8,9 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 )
 
-// chainLen is how many extension headers the filters follow: a packet in the order of RFC 8200 section 4.1 has four before
-// its upper layer, the fragment header aside.
-const chainLen = 4
+// chainLen is how many extension headers the filters follow, as many as ipv6.Parse does. A packet in the order of RFC 8200
+// section 4.1 needs five at the most, IPsec aside.
+const chainLen = 6
 
 // accept is a filter's answer for a packet that is wanted: the number of octets to keep.
 const accept = 0x40000
@@ -54,7 +54,7 @@ func contents(class Class, base uint32) []bpf.Instruction {
 		if class == OnLink {
 			a.when(ipv6.ProtoICMPv6, "icmp")
 		}
-		if i > chainLen {
+		if i == chainLen {
 			break
 		}
 		fragment, options := fmt.Sprintf("fragment%d", i), fmt.Sprintf("options%d", i)
