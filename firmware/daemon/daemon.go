@@ -1,0 +1,232 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/roamkey/roamkey/drivers/engine"
+	"github.com/roamkey/roamkey/drivers/forward"
+	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/hostnet"
+	"github.com/roamkey/roamkey/drivers/rawip"
+	"github.com/roamkey/roamkey/firmware/config"
+	"github.com/roamkey/roamkey/firmware/journal"
+	"github.com/roamkey/roamkey/mipsec/lke"
+	"github.com/roamkey/roamkey/ndp"
+	"github.com/roamkey/roamkey/ndp/advertise"
+)
+
+// Options are what Run needs.
+type Options struct {
+	Config     *config.Config
+	ConfigPath string // read again at a reload
+	Log        *slog.Logger
+	Version    string
+}
+
+// Stop says how Run is to end.
+type Stop uint8
+
+// Ways to end. A real stop says goodbye: final router advertisements, no forwarding, no keys left behind. A handover to the
+// next process (an upgrade in place) leaves all that a crash would leave, so that the next start goes on.
+const (
+	StopReal Stop = iota
+	StopForRestart
+)
+
+// Daemon is the running daemon. Everything in it belongs to the goroutine of loop.
+type Daemon struct {
+	options Options
+	config  *config.Config
+	log     *slog.Logger
+	started time.Time
+	now     func() time.Time
+
+	host    hostnet.View
+	socket  rawip.Conn
+	guard   *guard.Guard // nil where the kernel has no nftables
+	forward forward.Forwarder
+	engine  engine.Jobs
+	journal *journal.Journal
+	router  *lke.Router
+
+	publicKey  []byte // SPKI, as it stands in advertisements
+	modulusLen int
+
+	links   []*link
+	byIndex map[int]*link
+	own     map[netip.Addr]bool // this router's addresses on served links
+	linked  bool                // serve was called at least once
+	stale   map[string][]advertise.Record
+
+	inputs    []lke.Input // of the LKE router that wait for their turn
+	recordBuf []byte
+	received  time.Time // when the packet that is being handled was read; zero between packets
+	errors    bucket
+	faults    [256]uint64 // mobility headers that no core owned, by mobility.Fault
+	counters  counters
+	handovers handovers
+	events    events
+	said      map[string]time.Time // complaints, so that one that repeats does not fill the log
+	findings  []string             // what was found at start and stays true
+	pause     time.Duration        // how long forwarding stood still over the last restart; 0: not at all
+	restored  int                  // associations taken up at start
+
+	asked chan func()
+}
+
+// counters are the daemon's own; each driver and core keeps its own beside them.
+type counters struct {
+	unsaved    uint64 // steps cut short because a record could not be written
+	unsent     uint64 // packets that could not be sent
+	unserved   uint64 // packets of a link that is not served (any more)
+	unexpected uint64 // packets of a kind that nobody asked for
+	foreign    uint64 // mobility headers for somebody else
+}
+
+// Run runs the daemon until ctx ends. stop is asked then how to end; reload gives a value for each reload that is asked for.
+func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() Stop) (err error) {
+	d := &Daemon{
+		options: o, config: o.Config, log: o.Log, now: bootTime, said: make(map[string]time.Time),
+		stale: make(map[string][]advertise.Record), asked: make(chan func()),
+		errors: bucket{rate: 10, burst: 20},
+	}
+	d.started = d.now()
+	d.handovers.now = d.now
+	defer func() { err = errors.Join(err, d.close(stop())) }()
+	if err := d.open(); err != nil {
+		return err
+	}
+	end, err := d.serveControl(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	go d.reloads(ctx, reload)
+	d.relink()
+	d.log.Info("running", "version", o.Version, "links", len(d.links), "associations", d.restored, "tunnel", d.forward.Describe().Backend)
+	return d.loop(ctx)
+}
+
+// open opens the drivers, bottom up, and takes up what an earlier process left.
+func (d *Daemon) open() error {
+	g := &d.config.Global
+	if err := os.MkdirAll(g.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w; make it by hand, writable by the user that roamkeyd runs as", err)
+	}
+	key, err := engine.LoadKey(g.LKEKey)
+	if err != nil {
+		return err
+	}
+	if err := d.useKey(key); err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	var entries []journal.Entry
+	var dropped int64
+	if d.journal, entries, dropped, err = journal.Open(g.StateDir, boot); err != nil {
+		return err
+	}
+	if dropped > 0 {
+		d.log.Warn("dropped a torn entry at the end of the journal", "octets", dropped)
+	}
+	if d.host, err = hostnet.Open(); err != nil {
+		return err
+	}
+	if d.socket, err = rawip.Open(rawip.Config{}); err != nil {
+		return err
+	}
+	if d.guard, err = guard.Open(); err != nil {
+		d.found("the kernel may answer packets that are roamkeyd's: %v", err)
+		d.guard = nil
+	}
+	if d.forward, err = forward.Open(forward.Config{Backend: forward.Backend(g.Tunnel), Device: g.TunnelDevice, MTU: g.TunnelMTU}, d.guard); err != nil {
+		return err
+	}
+	for _, reason := range d.forward.Describe().Reasons {
+		d.found("%s", reason)
+	}
+	workers := g.Workers
+	if workers == 0 {
+		workers = engine.Workers()
+	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(workers)))
+	d.engine = engine.New(engine.NewSoftware(key, rand.Reader), workers, g.Queue)
+	for _, l := range d.config.Links {
+		d.links = append(d.links, &link{config: l})
+	}
+	d.router = lke.NewRouter(d.routerConfig())
+	return d.restore(entries)
+}
+
+// useKey takes the RSA key whose public half nodes encrypt for.
+func (d *Daemon) useKey(key *rsa.PrivateKey) error {
+	spki, err := ndp.MarshalSPKI(ndp.PublicKey{Modulus: key.N.Bytes(), Exponent: key.E})
+	if err != nil {
+		return fmt.Errorf("public key of %s: %w", d.config.Global.LKEKey, err)
+	}
+	d.publicKey, d.modulusLen = spki, key.Size()
+	return nil
+}
+
+// routerConfig is the LKE core's part of the settings, with the links that are served now.
+func (d *Daemon) routerConfig() lke.RouterConfig {
+	c := &d.config.LKE
+	rc := lke.RouterConfig{
+		ModulusLen: d.modulusLen, MaxLifetime: c.MaxLifetime, MaxNodes: d.nodeLimit(),
+		RequestInterval: c.RequestInterval, RequestBackoffMax: c.RequestBackoffMax,
+		DADTransmits: c.DADTransmits, RetransTimer: c.RetransTimer,
+		RequestFinished: c.RequestFinished, FinishedTimeout: c.FinishedTimeout, MaxBinding: c.MaxBinding,
+		CodePoints: d.config.CodePoints.Mobility, NDCodePoints: d.config.CodePoints.ND,
+		Rand: rand.Reader,
+	}
+	for _, l := range d.links {
+		if l.served.Index != 0 {
+			rc.Links = append(rc.Links, l.served)
+		}
+	}
+	return rc
+}
+
+// close ends the daemon. What a real stop takes away, a stop for a restart leaves to the next process.
+func (d *Daemon) close(how Stop) error {
+	var errs []error
+	if how == StopReal && d.socket != nil {
+		d.goodbye()
+	}
+	leave := how == StopForRestart
+	if d.engine != nil {
+		d.engine.Close()
+	}
+	if d.forward != nil {
+		errs = append(errs, d.forward.Close(leave))
+	}
+	if d.guard != nil {
+		errs = append(errs, d.guard.Close(leave))
+	}
+	if d.socket != nil {
+		errs = append(errs, d.socket.Close())
+	}
+	if d.host != nil {
+		errs = append(errs, d.host.Close())
+	}
+	if d.journal != nil {
+		if leave {
+			errs = append(errs, d.journal.Close())
+		} else {
+			errs = append(errs, d.journal.Remove())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/roamkey/roamkey/drivers/forward"
+	"github.com/roamkey/roamkey/mipsec/lke"
+	"github.com/roamkey/roamkey/ndp/advertise"
+)
+
+// housekeeping is how often what has no deadline of its own is looked after.
+const housekeeping = 5 * time.Second
+
+// loop runs until ctx ends. All protocol state is touched here and nowhere else.
+func (d *Daemon) loop(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	beats := d.beats()
+	defer beats.Stop()
+	for {
+		// Mobility headers from the uplinks come first, whatever else waits.
+		select {
+		case r := <-d.socket.Urgent():
+			d.packet(r)
+			continue
+		default:
+		}
+		d.arm(timer)
+		select {
+		case r := <-d.socket.Urgent():
+			d.packet(r)
+		case r := <-d.socket.Packets():
+			d.packet(r)
+		case result := <-d.engine.Results():
+			d.step(lke.Input{Kind: lke.InKey, Job: result.Job, Key: result.Key})
+		case <-timer.C:
+			d.tick()
+		case <-d.host.Changes():
+			d.relink()
+		case f := <-d.asked:
+			f()
+		case <-tick.C:
+			d.keepHouse()
+		case <-beats.C:
+			d.beat()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// arm sets the timer to the next deadline of any core.
+func (d *Daemon) arm(timer *time.Timer) {
+	next := d.router.Deadline()
+	for _, l := range d.links {
+		if l.speaker == nil {
+			continue
+		}
+		if at := l.speaker.Deadline(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if next.IsZero() {
+		timer.Stop()
+		return
+	}
+	timer.Reset(next.Sub(d.now()))
+}
+
+// tick gives each core whose deadline has come its tick.
+func (d *Daemon) tick() {
+	now := d.now()
+	if at := d.router.Deadline(); !at.IsZero() && !at.After(now) {
+		d.step(lke.Input{Kind: lke.InTick})
+	}
+	for _, l := range d.links {
+		if l.speaker == nil {
+			continue
+		}
+		if at := l.speaker.Deadline(); !at.IsZero() && !at.After(now) {
+			d.speak(l, advertise.Input{Kind: advertise.InTick})
+		}
+	}
+}
+
+// keepHouse does what is not urgent: a journal full of dead entries is written anew, a link that could not be served is tried
+// again.
+func (d *Daemon) keepHouse() {
+	if d.journal.Wasteful() {
+		if err := d.journal.Compact(); err != nil {
+			d.complain("journal", err)
+		}
+	}
+	d.relink()
+	for _, l := range d.links {
+		d.savePrefixes(l)
+	}
+}
+
+// beats ticks as often as the pause of forwarding over a restart has to be known. With the kernel's tunnels there is none.
+func (d *Daemon) beats() *time.Ticker {
+	if d.forward.Describe().Backend == forward.TUN {
+		return time.NewTicker(250 * time.Millisecond)
+	}
+	return time.NewTicker(time.Hour)
+}
+
+// ask has the loop run f and waits for it.
+func (d *Daemon) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case d.asked <- func() { f(); close(done) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}

@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"net/netip"
+	"reflect"
+
+	"github.com/roamkey/roamkey/drivers/rawip"
+	"github.com/roamkey/roamkey/ndp/advertise"
+)
+
+// relink looks at every configured link anew and makes what is served follow: sockets, speakers, the LKE core, the guard. It
+// changes nothing where nothing changed.
+func (d *Daemon) relink() {
+	now := d.now()
+	changed := false
+	plans := make([]plan, len(d.links))
+	for i, l := range d.links {
+		host, there := d.host.Link(l.config.Device)
+		l.refusal = nil
+		if there && l.config.LKE {
+			l.refusal = d.host.HidesDAD(l.config.Device)
+		}
+		plans[i] = planLink(l.config, host, there, l.refusal, now)
+		if plans[i].waiting != l.waiting {
+			l.waiting = plans[i].waiting
+			if l.waiting != "" {
+				d.log.Warn("link is not served", "link", l.config.Name, "why", l.waiting)
+			}
+		}
+		if !reflect.DeepEqual(plans[i].lke, l.served) {
+			l.served = plans[i].lke
+			changed = true
+		}
+		l.host = host
+	}
+	if changed || !d.linked {
+		d.linked = true
+		d.serve()
+	}
+	for i, l := range d.links {
+		d.advertise(l, plans[i])
+	}
+}
+
+// serve tells the drivers and the LKE core which links there are.
+func (d *Daemon) serve() {
+	var sockets []rawip.Link
+	var names []string
+	d.byIndex = make(map[int]*link)
+	d.own = make(map[netip.Addr]bool)
+	var routers []netip.Addr
+	for _, l := range d.links {
+		if l.served.Index == 0 {
+			continue
+		}
+		d.byIndex[l.served.Index] = l
+		sockets = append(sockets, rawip.Link{Index: l.served.Index, Name: l.config.Device, Hardware: l.served.Hardware})
+		names = append(names, l.config.Device)
+		for _, p := range l.served.Prefixes {
+			routers = append(routers, p.Router)
+		}
+		for _, a := range l.served.Routers {
+			d.own[a] = true
+		}
+	}
+	if err := d.socket.SetLinks(sockets); err != nil {
+		d.complain("links", err)
+	}
+	if err := d.guard.SetRouters(routers, names); err != nil {
+		d.complain("guard", err)
+	}
+	d.carry(d.router.Reconfigure(d.now(), d.routerConfig()))
+}
+
+// advertise makes the link's speaker follow its plan.
+func (d *Daemon) advertise(l *link, p plan) {
+	if p.waiting != "" || !l.config.RA.Enabled {
+		if l.speaker != nil {
+			d.voice(l, l.speaker.Step(d.now(), advertise.Input{Kind: advertise.InHalt}))
+		}
+		l.planned = advertise.Config{}
+		return
+	}
+	c := p.adverts
+	if l.config.LKE && !p.lke.Refuse && len(p.lke.Prefixes) > 0 {
+		c.Capability = &advertise.Capability{MaximumLifetime: l.config.KeyLifetime, PublicKey: d.publicKey}
+	}
+	c.CodePoints = d.config.CodePoints.ND
+	steady(c.Prefixes, l.planned.Prefixes)
+	if reflect.DeepEqual(c, l.planned) {
+		return
+	}
+	l.planned = c
+	if l.speaker == nil {
+		speaker, err := advertise.NewSpeaker(c)
+		if err != nil {
+			d.complain("router advertisements on "+l.config.Name, err)
+			return
+		}
+		l.speaker = speaker
+		l.speaker.Restore(d.now(), d.stale[l.config.Name])
+		delete(d.stale, l.config.Name)
+	} else {
+		effects, err := l.speaker.Reconfigure(d.now(), c)
+		if err != nil {
+			d.complain("router advertisements on "+l.config.Name, err)
+			return
+		}
+		d.voice(l, effects)
+	}
+	if l.speaker.Phase() != advertise.Advertising {
+		d.voice(l, l.speaker.Step(d.now(), advertise.Input{Kind: advertise.InStart}))
+	}
+	d.savePrefixes(l)
+}
+
+// speak gives a link's speaker one input.
+func (d *Daemon) speak(l *link, in advertise.Input) {
+	if l.speaker != nil {
+		d.voice(l, l.speaker.Step(d.now(), in))
+	}
+}
+
+// voice carries out a speaker's effects.
+func (d *Daemon) voice(l *link, effects []advertise.Effect) {
+	for i := range effects {
+		e := &effects[i]
+		switch e.Kind {
+		case advertise.EffectSend:
+			if err := d.socket.SendLink(e.Link, e.LinkDst, e.Packet); err != nil {
+				d.counters.unsent++
+				d.log.Debug("send advertisement", "link", l.config.Name, "err", err)
+			}
+		case advertise.EffectReport:
+			d.log.Warn(e.Event.Kind.String(), "link", l.config.Name, "router", e.Event.Router, "hardware", e.Event.Hardware.String(), "what", e.Event.Detail)
+		}
+	}
+}

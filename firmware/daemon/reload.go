@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"slices"
+
+	"github.com/roamkey/roamkey/firmware/config"
+	"github.com/roamkey/roamkey/ndp/advertise"
+)
+
+// reloads reads the settings anew for each signal and has the loop take them over. A file with errors changes nothing.
+func (d *Daemon) reloads(ctx context.Context, signals <-chan os.Signal) {
+	for {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+			return
+		}
+		c, err := config.Load(d.options.ConfigPath)
+		if err != nil {
+			d.log.Error("reload: the settings in force stay", "err", err)
+			continue
+		}
+		if d.ask(ctx, func() { d.reload(c) }) != nil {
+			return
+		}
+	}
+}
+
+// reload takes over new settings without losing an association or a binding.
+func (d *Daemon) reload(c *config.Config) {
+	for _, what := range fixed(&d.config.Global, &c.Global) {
+		d.log.Warn("reload: this changes at the next start only", "option", what)
+	}
+	// What is fixed stays as it was, so that status says what is.
+	c.Global.StateDir, c.Global.Control, c.Global.LKEKey = d.config.Global.StateDir, d.config.Global.Control, d.config.Global.LKEKey
+	c.Global.Tunnel, c.Global.TunnelDevice, c.Global.TunnelMTU = d.config.Global.Tunnel, d.config.Global.TunnelDevice, d.config.Global.TunnelMTU
+	c.Global.Workers, c.Global.Queue = d.config.Global.Workers, d.config.Global.Queue
+	d.config = c
+	kept := d.links
+	d.links = nil
+	for _, lc := range c.Links {
+		l := &link{config: lc}
+		if i := slices.IndexFunc(kept, func(k *link) bool { return k.config.Name == lc.Name }); i >= 0 {
+			l, kept = kept[i], slices.Delete(kept, i, i+1)
+			l.config = lc
+		}
+		d.links = append(d.links, l)
+	}
+	for _, gone := range kept {
+		d.speak(gone, advertise.Input{Kind: advertise.InStop})
+	}
+	d.linked = false // limits and code points may have changed, too
+	d.relink()
+	d.log.Info("reloaded", "links", len(d.links), "warnings", len(c.Warnings))
+}
+
+// fixed names the options that only a start takes over.
+func fixed(old, new *config.Global) []string {
+	var names []string
+	for _, o := range []struct {
+		name    string
+		changed bool
+	}{
+		{"state_dir", old.StateDir != new.StateDir},
+		{"control", old.Control != new.Control},
+		{"lke_key", old.LKEKey != new.LKEKey},
+		{"tunnel", old.Tunnel != new.Tunnel},
+		{"tunnel_device", old.TunnelDevice != new.TunnelDevice},
+		{"tunnel_mtu", old.TunnelMTU != new.TunnelMTU},
+		{"workers", old.Workers != new.Workers},
+		{"queue", old.Queue != new.Queue},
+	} {
+		if o.changed {
+			names = append(names, o.name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/roamkey/roamkey/mipsec/lke"
+)
+
+// complaintInterval is how often one complaint is logged at the most.
+const complaintInterval = time.Minute
+
+// maxComplaints bounds the memory for what was complained of: some of it names addresses.
+const maxComplaints = 256
+
+// complain logs what went wrong with a driver, each thing once a minute.
+func (d *Daemon) complain(what string, err error) {
+	now := d.now()
+	if last, ok := d.said[what]; ok && now.Sub(last) < complaintInterval {
+		return
+	}
+	if len(d.said) >= maxComplaints {
+		clear(d.said)
+	}
+	d.said[what] = now
+	d.log.Error(what, "err", err)
+}
+
+// found notes something that stays true for as long as the daemon runs.
+func (d *Daemon) found(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	d.findings = append(d.findings, text)
+	d.log.Warn(text)
+}
+
+// report logs an event of the LKE core and hands it to whoever watches.
+func (d *Daemon) report(e lke.Event) {
+	d.handovers.event(e)
+	d.publish(e)
+	level := slog.LevelInfo
+	switch e.Kind {
+	case lke.EventRequested, lke.EventAcknowledge, lke.EventDADStarted, lke.EventReplayed, lke.EventUpdated:
+		level = slog.LevelDebug
+	}
+	if !d.log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := make([]any, 0, 10)
+	attrs = append(attrs, "home", e.Home)
+	if e.CareOf.IsValid() {
+		attrs = append(attrs, "careof", e.CareOf)
+	}
+	if !e.Node.IsZero() {
+		attrs = append(attrs, "node", e.Node.String())
+	}
+	if e.Detail != "" {
+		attrs = append(attrs, "why", e.Detail)
+	}
+	d.log.Log(context.Background(), level, e.Kind.String(), attrs...)
+}
