@@ -176,9 +176,9 @@ func (r *Router) keyFound(now routerTime, job uint64, key [KeyLen]byte) {
 	r.count.add(countKeys)
 	defer clear(key[:])
 	req := n.request
-	status, prefix := r.recheck(n)
+	status, router := r.recheck(n)
 	a := &association{
-		key: key, router: prefix.Router, nodeLocal: req.nodeLocal, source: req.source, requestSeq: req.seq,
+		key: key, router: router, nodeLocal: req.nodeLocal, source: req.source, requestSeq: req.seq,
 	}
 	var lifetime uint16
 	if status == mobility.StatusAccepted {
@@ -202,16 +202,20 @@ func (r *Router) keyFound(now routerTime, job uint64, key [KeyLen]byte) {
 	r.settle(n)
 }
 
-// recheck makes those tests again whose outcome can have changed while RSA ran.
-func (r *Router) recheck(n *routerNode) (status uint8, prefix LinkPrefix) {
+// recheck makes those tests again whose outcome can have changed while RSA ran, and gives the address that the
+// acknowledgement names.
+func (r *Router) recheck(n *routerNode) (status uint8, router netip.Addr) {
 	prefix, ok := n.link.prefixOf(n.home)
-	switch {
-	case !ok || !n.link.present || n.link.Refuse || r.isRouter(n.home) || n.bound():
-		return mobility.StatusProhibited, prefix
-	case n.lbsa == nil && n.dad == nil && len(r.nodes) > r.cfg.MaxNodes:
-		return mobility.StatusResources, prefix
+	if !ok && len(n.link.Prefixes) > 0 {
+		prefix = n.link.Prefixes[0]
 	}
-	return mobility.StatusAccepted, prefix
+	switch {
+	case !ok || n.link.Refuse || r.isRouter(n.home) || n.bound():
+		return mobility.StatusProhibited, prefix.Router
+	case n.lbsa == nil && n.dad == nil && len(r.nodes) > r.cfg.MaxNodes:
+		return mobility.StatusResources, prefix.Router
+	}
+	return mobility.StatusAccepted, prefix.Router
 }
 
 // keyAck builds the packet with the Key Exchange Acknowledgement (LKE-AR-8): between link-local addresses, with the

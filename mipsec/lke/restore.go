@@ -22,14 +22,15 @@ func (r *Router) Reconfigure(now time.Time, cfg RouterConfig) []Effect {
 	for _, home := range r.homes() {
 		n := r.nodes[home]
 		used[n.link] = true
-		if n.link.present && before[n.link] == n.link.Index && !n.link.Refuse {
+		moved := !n.link.present || before[n.link] != n.link.Index
+		if !moved && !n.link.Refuse {
 			continue
 		}
-		r.dropRequest(n)
 		if n.dad != nil {
 			r.failDAD(n, dropDADLink, "the link is not served any more")
 		}
-		if before[n.link] != n.link.Index || !n.link.present {
+		if moved {
+			r.dropRequest(n)
 			r.moveLink(t, n)
 		}
 		r.settle(n)

@@ -3,6 +3,7 @@ package lke
 import (
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/roamkey/roamkey/ipv6"
@@ -149,6 +150,7 @@ func (r *Router) configure(cfg RouterConfig) {
 	for _, l := range r.cfg.Links {
 		s := r.linkNamed(l.Name)
 		s.Link, s.present = l, true
+		s.Prefixes, s.Routers = slices.Clone(l.Prefixes), nil // what is looked up is our own
 		r.byIndex[l.Index] = s
 		r.routers[l.LinkLocal] = struct{}{}
 		for _, p := range l.Prefixes {

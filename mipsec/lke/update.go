@@ -138,8 +138,7 @@ func (r *Router) accept(now routerTime, n *routerNode, u *updateRun) {
 	r.count.add(countUpdates)
 	a := n.lbsa
 	a.updateSeq, a.updated = u.seq, true
-	// A renewal that was under way would replace the association that the binding stands on.
-	r.dropRequest(n)
+	// A renewal that is under way would replace the association that the binding stands on.
 	if n.dad != nil {
 		r.failDAD(n, dropDADBound, "the node moved on")
 	}
