@@ -43,7 +43,6 @@ const (
 	nsOctets         = 24 // fixed part of a neighbour solicitation and advertisement
 	rsOctets         = 8
 	raOctets         = 16
-	redirectOctets   = 40
 	linkOptionOctets = 8
 )
 

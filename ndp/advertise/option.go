@@ -21,9 +21,10 @@ const (
 	flagAutonomous = 0x40
 	flagRouter     = 0x20 // RFC 6275 section 7.2
 
-	// serversPerOption and searchOctets keep each option small enough that options can be spread over advertisements.
+	// serversPerOption and searchOctets keep each option small enough that options can be spread over advertisements, and
+	// under 256 octets, where some receivers fail. One domain name may be longer.
 	serversPerOption = 8
-	searchOctets     = 264 // the longest domain name still fits: 8 + 255, padded
+	searchOctets     = 248
 )
 
 // seconds gives a lifetime field: whole seconds that have begun to run out count as gone.

@@ -1,0 +1,131 @@
+package ndp_test
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/ndp"
+)
+
+// FuzzNDP takes whole packets as each of the messages. The checksum is put right, for no fuzzer finds one.
+func FuzzNDP(f *testing.F) {
+	for _, p := range good(f) {
+		f.Add(p.Raw)
+	}
+	v := readVectors(f)
+	f.Add(received(f, v.SignedNS.Src, v.SignedNS.Dst, v.SignedNS.ICMPv6).Raw)
+	f.Add(received(f, netip.IPv6Unspecified(), ipv6.SolicitedNode(v.LKE.Addresses.CareOf), v.LKE.Solicit.ICMPv6).Raw)
+	f.Add(received(f, v.LKE.Addresses.CareOf, ipv6.AllNodes(), v.LKE.Advert.ICMPv6).Raw)
+	ra := append(unhex(f, advert, prefixOption, otherPrefix, "0501 0000 000005dc"), v.LKE.Option6.Octets...)
+	f.Add(received(f, linkLocal, ipv6.AllNodes(), ra).Raw)
+	cp := ndp.DefaultCodePoints()
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		raw = bytes.Clone(raw)
+		var p ipv6.Packet
+		if ipv6.Parse(raw, &p) != ipv6.OK {
+			return
+		}
+		ndp.FixChecksum(p.Payload, p.Src, p.Dst)
+		before := bytes.Clone(raw)
+		if m, reason := ndp.ParseNeighborSolicit(&p); reason == ndp.ReasonNone {
+			if m.Target.IsMulticast() || p.Src.IsUnspecified() && !m.SourceLink.IsZero() || m.Nonce != nil && len(m.Nonce) < 6 {
+				t.Fatalf("accepted %+v", m)
+			}
+			walk(t, p.Payload, m.Options, 24, func(o ndp.Option) {
+				if a, err := ndp.ParseDADAuth(o); o.Type == cp.AuthRequest && err == nil {
+					if !bytes.Equal(a.Append(nil, o.Type)[4:44], o.Octets[4:44]) {
+						t.Fatalf("read %+v from %x", a, o.Octets)
+					}
+					ndp.VerifyDADAuth(p.Payload, kbm, p.Src, p.Dst, o)
+				}
+			})
+		}
+		if m, reason := ndp.ParseNeighborAdvert(&p); reason == ndp.ReasonNone {
+			if m.Target.IsMulticast() || m.Solicited && p.Dst.IsMulticast() {
+				t.Fatalf("accepted %+v", m)
+			}
+			walk(t, p.Payload, m.Options, 24, func(o ndp.Option) { ndp.VerifyDADAuth(p.Payload, kbm, p.Src, p.Dst, o) })
+		}
+		if m, reason := ndp.ParseRouterSolicit(&p); reason == ndp.ReasonNone {
+			walk(t, p.Payload, m.Options, 8, func(ndp.Option) {})
+		}
+		if m, reason := ndp.ParseRouterAdvert(&p); reason == ndp.ReasonNone {
+			prefixes := m.Prefixes()
+			for q, ok := prefixes.Next(); ok; q, ok = prefixes.Next() {
+				if !q.Prefix.IsValid() || !q.Prefix.Contains(q.Address) && !q.Address.Is4In6() {
+					t.Fatalf("prefix %+v", q)
+				}
+			}
+			walk(t, p.Payload, m.Options, 16, func(o ndp.Option) {
+				c, err := ndp.ParseCapability(o)
+				if err == nil && len(c.PublicKey) > len(o.Octets)-4 {
+					t.Fatalf("key of %d octets in an option of %d", len(c.PublicKey), len(o.Octets))
+				}
+			})
+		}
+		if !bytes.Equal(raw, before) {
+			t.Fatal("a Parse or Verify function wrote to the packet")
+		}
+	})
+}
+
+// walk calls see for each option and checks that they fill up the message without a gap.
+func walk(t *testing.T, msg []byte, options ndp.Options, at int, see func(ndp.Option)) {
+	t.Helper()
+	for o, ok := options.Next(); ok; o, ok = options.Next() {
+		if o.Offset != at || len(o.Octets) == 0 || len(o.Octets)%8 != 0 || !bytes.Equal(msg[at:at+len(o.Octets)], o.Octets) {
+			t.Fatalf("option %+v at %d", o, at)
+		}
+		see(o)
+		at += len(o.Octets)
+	}
+	if options.Err() != nil || at != len(msg) {
+		t.Fatalf("walk ended at %d of %d: %v", at, len(msg), options.Err())
+	}
+}
+
+// FuzzSPKI takes public keys: what is read is within the bounds, and written again is what was read.
+func FuzzSPKI(f *testing.F) {
+	spki := readVectors(f).LKE.SPKI
+	f.Add([]byte(spki))
+	f.Add([]byte(spki[:40]))
+	for _, bits := range []int{1024, 2048, 4096} {
+		b, err := ndp.MarshalSPKI(ndp.PublicKey{Modulus: modulus(bits), Exponent: 3})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(append(b, 0, 0))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		key, length, err := ndp.ParseSPKI(b)
+		if err != nil {
+			return
+		}
+		if n := key.Bits(); n < ndp.MinKeyBits || n > ndp.MaxKeyBits || key.Exponent < 3 || length > len(b) {
+			t.Fatalf("%d bits, exponent %d, %d of %d octets", n, key.Exponent, length, len(b))
+		}
+		again, err := ndp.MarshalSPKI(key)
+		if err != nil || !bytes.Equal(again, b[:length]) {
+			t.Fatalf("read %x, written %x, %v", b[:length], again, err)
+		}
+	})
+}
+
+// FuzzOptions walks over any octets.
+func FuzzOptions(f *testing.F) {
+	f.Add(unhex(f, prefixOption), 0)
+	f.Add(unhex(f, "fa01 000000000000 fb00 000000000000"), 0)
+	f.Add(make([]byte, 8), -1)
+	f.Fuzz(func(t *testing.T, msg []byte, offset int) {
+		options := ndp.OptionsAt(msg, offset)
+		for o, ok := options.Next(); ok; o, ok = options.Next() {
+			_, _ = ndp.ParseCapability(o)
+			_, _ = ndp.ParseDADAuth(o)
+			if len(o.Body()) != len(o.Octets)-2 {
+				t.Fatalf("option %+v", o)
+			}
+		}
+	})
+}
