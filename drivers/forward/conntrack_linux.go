@@ -1,0 +1,249 @@
+package forward
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Numbers of ctnetlink (linux/netfilter/nfnetlink_conntrack.h).
+const (
+	ctGet    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
+	ctDelete = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
+
+	ctTupleOrig  = 1
+	ctTupleReply = 2
+	ctID         = 12
+	ctZone       = 18
+
+	ctTupleIP = 1
+	ctSrc6    = 3
+	ctDst6    = 4
+)
+
+// conntrack deletes the connection tracking entries of addresses whose way changed. A flow that was handed to a flow table
+// or to hardware goes the old way as long as its entry is there, whatever the routes say. It works in the background:
+// a full table takes longer to read than a binding may take.
+type conntrack struct {
+	conn *netlink.Conn
+
+	mu      sync.Mutex
+	idle    *sync.Cond
+	pending map[netip.Addr]bool
+	working bool
+	closed  bool
+	wg      sync.WaitGroup
+
+	deleted, failed atomic.Uint64
+}
+
+// openConntrack gives nil where the kernel tracks no connections, so that there is nothing to delete.
+func openConntrack() (*conntrack, error) {
+	// Asking ctnetlink would load the module and switch tracking on.
+	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_max"); err != nil {
+		return nil, nil
+	}
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open nfnetlink: %w", err)
+	}
+	c := &conntrack{conn: conn, pending: make(map[netip.Addr]bool)}
+	c.idle = sync.NewCond(&c.mu)
+	// A first look also tells whether the kernel has ctnetlink at all.
+	if _, err := c.list(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("list tracked connections: %w (offloaded flows may outlive a handover; the module "+
+			"nf_conntrack_netlink is needed)", err)
+	}
+	c.wg.Add(1)
+	go c.run()
+	return c, nil
+}
+
+// forget has the entries of an address deleted soon. It is safe on a nil conntrack.
+func (c *conntrack) forget(address netip.Addr) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	if !c.closed {
+		c.pending[address] = true
+	}
+	c.mu.Unlock()
+	c.idle.Broadcast()
+}
+
+// wait returns when nothing is pending any more.
+func (c *conntrack) wait() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for (len(c.pending) > 0 || c.working) && !c.closed {
+		c.idle.Wait()
+	}
+}
+
+// Close drops what is pending.
+func (c *conntrack) Close() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.idle.Broadcast()
+	c.wg.Wait()
+	c.conn.Close()
+}
+
+func (c *conntrack) run() {
+	defer c.wg.Done()
+	for {
+		c.mu.Lock()
+		c.working = false
+		c.idle.Broadcast()
+		for len(c.pending) == 0 && !c.closed {
+			c.idle.Wait()
+		}
+		if c.closed {
+			c.mu.Unlock()
+			return
+		}
+		moved := c.pending
+		c.pending, c.working = make(map[netip.Addr]bool), true
+		c.mu.Unlock()
+		c.delete(moved)
+	}
+}
+
+// delete goes once through the table and deletes what has one of the moved addresses at an end.
+func (c *conntrack) delete(moved map[netip.Addr]bool) {
+	all, err := c.list()
+	if err != nil {
+		c.failed.Add(1)
+		return
+	}
+	for _, t := range all {
+		if !moved[t.ends[0]] && !moved[t.ends[1]] && !moved[t.ends[2]] && !moved[t.ends[3]] {
+			continue
+		}
+		if err := c.deleteOne(t); err != nil && err != unix.ENOENT {
+			c.failed.Add(1)
+			continue
+		}
+		c.deleted.Add(1)
+	}
+}
+
+// tracked is one entry of the kernel's table.
+type tracked struct {
+	ends [4]netip.Addr // source and destination of the original direction, then of the reply
+	orig []byte        // the original tuple as the kernel gave it
+	id   []byte
+	zone []byte
+}
+
+// nfGenMsg is struct nfgenmsg for IPv6.
+func nfGenMsg() []byte { return []byte{unix.AF_INET6, unix.NFNETLINK_V0, 0, 0} }
+
+func (c *conntrack) list() ([]tracked, error) {
+	replies, err := c.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: ctGet, Flags: netlink.Request | netlink.Dump},
+		Data:   nfGenMsg(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]tracked, 0, len(replies))
+	for _, m := range replies {
+		if len(m.Data) < 4 || m.Data[0] != unix.AF_INET6 {
+			continue
+		}
+		t, err := parseTracked(m.Data[4:])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+func parseTracked(b []byte) (tracked, error) {
+	var t tracked
+	ad, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return t, err
+	}
+	ad.ByteOrder = binary.BigEndian
+	for ad.Next() {
+		switch ad.Type() {
+		case ctTupleOrig:
+			t.orig = ad.Bytes()
+			ad.Nested(func(tuple *netlink.AttributeDecoder) error { return parseTuple(tuple, t.ends[0:2]) })
+		case ctTupleReply:
+			ad.Nested(func(tuple *netlink.AttributeDecoder) error { return parseTuple(tuple, t.ends[2:4]) })
+		case ctID:
+			t.id = ad.Bytes()
+		case ctZone:
+			t.zone = ad.Bytes()
+		}
+	}
+	return t, ad.Err()
+}
+
+func parseTuple(tuple *netlink.AttributeDecoder, ends []netip.Addr) error {
+	for tuple.Next() {
+		if tuple.Type() != ctTupleIP {
+			continue
+		}
+		tuple.Nested(func(ip *netlink.AttributeDecoder) error {
+			for ip.Next() {
+				switch ip.Type() {
+				case ctSrc6:
+					ends[0] = addrOf(ip.Bytes())
+				case ctDst6:
+					ends[1] = addrOf(ip.Bytes())
+				}
+			}
+			return nil
+		})
+	}
+	return nil
+}
+
+func (c *conntrack) deleteOne(t tracked) error {
+	ae := netlink.NewAttributeEncoder()
+	ae.Bytes(unix.NLA_F_NESTED|ctTupleOrig, t.orig)
+	if t.id != nil {
+		ae.Bytes(ctID, t.id)
+	}
+	if t.zone != nil {
+		ae.Bytes(ctZone, t.zone)
+	}
+	b, err := ae.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = c.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: ctDelete, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   append(nfGenMsg(), b...),
+	})
+	return err
+}
+
+// Counters yields how many entries were deleted, and how often that failed.
+func (c *conntrack) Counters(yield func(name string, value uint64)) {
+	if c == nil {
+		return
+	}
+	yield("conntrack_deleted", c.deleted.Load())
+	yield("conntrack_failed", c.failed.Load())
+}

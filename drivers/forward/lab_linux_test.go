@@ -1,0 +1,262 @@
+package forward
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/ipv6"
+)
+
+// The lab of all tests here:
+//
+//	cn  c::2 ---- c::1 cn0  ar  up0 2::1 ---- 2::100, 2::101 wl0  mn
+//	                        lan0 1::1 ---- old
+//
+// 2001:db8:1::100 is the home address: it was mn's on the link lan0, and nobody has it there now. Each name is an
+// interface of its namespace.
+var (
+	homeAddr   = netip.MustParseAddr("2001:db8:1::100")
+	homeTwo    = netip.MustParseAddr("2001:db8:1::200")
+	routerAddr = netip.MustParseAddr("2001:db8:1::1")
+	careOf     = netip.MustParseAddr("2001:db8:2::100")
+	careOfTwo  = netip.MustParseAddr("2001:db8:2::101")
+	stranger   = netip.MustParseAddr("2001:db8:2::bad")
+	peer       = netip.MustParseAddr("2001:db8:c::2")
+
+	bound = Binding{Home: homeAddr, Router: routerAddr, CareOf: careOf}
+)
+
+type network struct {
+	t           *testing.T
+	lab         *netlab.Lab
+	cn, ar, mn  *netlab.Namespace
+	cnIn, mnIn  *capture // what arrives at cn and mn
+	arIn, oldIn *capture
+}
+
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for network namespaces")
+	}
+	n := &network{t: t, lab: netlab.New()}
+	t.Cleanup(func() { n.lab.Close() })
+	ns := func(name string) *netlab.Namespace {
+		s, err := n.lab.Namespace(name)
+		n.must(err)
+		return s
+	}
+	n.cn, n.ar, n.mn = ns("cn"), ns("ar"), ns("mn")
+	old := ns("old")
+	n.must(n.lab.Veth(netlab.End{NS: n.cn, Name: "eth0"}, netlab.End{NS: n.ar, Name: "cn0"}))
+	n.must(n.lab.Veth(netlab.End{NS: n.mn, Name: "wl0"}, netlab.End{NS: n.ar, Name: "up0"}))
+	n.must(n.lab.Veth(netlab.End{NS: old, Name: "wl0"}, netlab.End{NS: n.ar, Name: "lan0"}))
+	address := func(s *netlab.Namespace, dev, prefix string) {
+		n.must(s.AddAddress(dev, netip.MustParsePrefix(prefix)))
+	}
+	address(n.cn, "eth0", "2001:db8:c::2/64")
+	address(n.ar, "cn0", "2001:db8:c::1/64")
+	address(n.ar, "up0", "2001:db8:2::1/64")
+	address(n.ar, "lan0", "2001:db8:1::1/64")
+	address(n.mn, "wl0", "2001:db8:2::100/64")
+	address(n.mn, "wl0", "2001:db8:2::101/64")
+	address(n.mn, "wl0", "2001:db8:2::bad/64")
+	everywhere := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	n.must(n.cn.AddRoute(everywhere, netip.MustParseAddr("2001:db8:c::1"), "eth0"))
+	n.must(n.mn.AddRoute(everywhere, netip.MustParseAddr("2001:db8:2::1"), "wl0"))
+	n.must(n.ar.SetSysctl("net/ipv6/conf/all/forwarding", "1"))
+	n.cnIn, n.mnIn = n.capture(n.cn), n.capture(n.mn)
+	n.arIn, n.oldIn = n.capture(n.ar), n.capture(old)
+	return n
+}
+
+func (n *network) must(err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// deaf opens a socket for tunnel packets that nobody reads in a namespace, so that its kernel does not answer them.
+func (n *network) deaf(ns *netlab.Namespace) {
+	n.t.Helper()
+	n.must(ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_IPV6)
+		n.t.Cleanup(func() { unix.Close(fd) })
+		return err
+	}))
+}
+
+// router opens a forwarder on ar.
+func (n *network) router(cfg Config) Forwarder {
+	n.t.Helper()
+	var f Forwarder
+	n.must(n.ar.Do(func() (err error) {
+		f, err = Open(cfg, nil)
+		return err
+	}))
+	n.t.Cleanup(func() { f.Close(false) })
+	return f
+}
+
+// inject sends a whole packet from a namespace by its routing table.
+func (n *network) inject(ns *netlab.Namespace, packet []byte) {
+	n.t.Helper()
+	n.must(ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, packet, 0, &unix.SockaddrInet6{Addr: destination(packet)})
+	}))
+}
+
+// capture sees the IPv6 packets that arrive at a namespace, on any interface.
+type capture struct {
+	n  *network
+	ns *netlab.Namespace
+	fd int
+}
+
+func (n *network) capture(ns *netlab.Namespace) *capture {
+	n.t.Helper()
+	c := &capture{n: n, ns: ns}
+	n.must(ns.Do(func() (err error) {
+		const ethIPv6 = 0x86dd
+		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(swap16(ethIPv6)))
+		if err != nil {
+			return err
+		}
+		n.t.Cleanup(func() { unix.Close(c.fd) })
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+		return nil
+	}))
+	return c
+}
+
+func swap16(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
+}
+
+// next gives the next packet that arrives and that match likes, within the given time; nil if there is none.
+func (c *capture) next(limit time.Duration, match func(p []byte) bool) []byte {
+	c.n.t.Helper()
+	buffer := make([]byte, 1<<17)
+	for end := time.Now().Add(limit); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return nil
+		}
+		pfd := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+		if _, err := unix.Poll(pfd, int(left/time.Millisecond)+1); err != nil && err != unix.EINTR {
+			c.n.t.Fatal(err)
+		}
+		n, from, err := unix.Recvfrom(c.fd, buffer, unix.MSG_DONTWAIT)
+		if err == unix.EAGAIN || err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			c.n.t.Fatal(err)
+		}
+		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
+			continue
+		}
+		if match(buffer[:n]) {
+			return bytes.Clone(buffer[:n])
+		}
+	}
+}
+
+// wait is next for a packet that has to come.
+func (c *capture) wait(what string, match func(p []byte) bool) []byte {
+	c.n.t.Helper()
+	p := c.next(3*time.Second, match)
+	if p == nil {
+		c.n.t.Fatalf("%s did not arrive at %s", what, c.ns.Name())
+	}
+	return p
+}
+
+// silent fails if a packet that match likes has arrived or arrives within a moment. fence, sent after what must not
+// arrive, is awaited first, so that the moment needs not be long.
+func (c *capture) silent(what string, match func(p []byte) bool) {
+	c.n.t.Helper()
+	if p := c.next(60*time.Millisecond, match); p != nil {
+		c.n.t.Fatalf("%s arrived at %s: %x", what, c.ns.Name(), p)
+	}
+}
+
+// udp builds a UDP packet with a payload of the given text.
+func udp(src, dst netip.Addr, hopLimit uint8, text string) []byte {
+	return udpClass(src, dst, hopLimit, 0, text)
+}
+
+func udpClass(src, dst netip.Addr, hopLimit, class uint8, text string) []byte {
+	b := make([]byte, 8, 8+len(text))
+	binary.BigEndian.PutUint16(b[0:], 4000)
+	binary.BigEndian.PutUint16(b[2:], 5000)
+	binary.BigEndian.PutUint16(b[4:], uint16(8+len(text)))
+	b = append(b, text...)
+	sum := ipv6.Checksum(src, dst, protoUDP, b)
+	binary.BigEndian.PutUint16(b[6:], sum)
+	return ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: hopLimit, TrafficClass: class}, protoUDP, b)
+}
+
+// tunnelled wraps a packet as RFC 2473 section 3.1 says, with an encapsulation limit if that is not negative.
+func tunnelled(src, dst netip.Addr, limit int, inner []byte) []byte {
+	h := ipv6.Header{Src: src, Dst: dst, HopLimit: 64}
+	if limit < 0 {
+		return ipv6.Append(nil, h, ipv6.ProtoIPv6, inner)
+	}
+	head := []byte{ipv6.ProtoIPv6, 0, optEncapLimit, 1, byte(limit), 1, 1, 0}
+	return ipv6.Append(nil, h, ipv6.ProtoDestination, append(head, inner...))
+}
+
+// isTunnel matches tunnel packets from src to dst whose inner packet, with its hop limit aside, is inner.
+func isTunnel(src, dst netip.Addr, text string) func([]byte) bool {
+	return func(p []byte) bool {
+		return p[6] == ipv6.ProtoIPv6 && source(p) == src.As16() && destination(p) == dst.As16() &&
+			bytes.Contains(p[headerLen:], []byte(text))
+	}
+}
+
+func isUDP(text string) func([]byte) bool {
+	return func(p []byte) bool { return p[6] == protoUDP && bytes.HasSuffix(p, []byte(text)) }
+}
+
+func isICMP(typ uint8) func([]byte) bool {
+	return func(p []byte) bool { return p[6] == ipv6.ProtoICMPv6 && len(p) > 48 && p[40] == typ }
+}
+
+func counters(f interface{ Counters(func(string, uint64)) }) map[string]uint64 {
+	all := make(map[string]uint64)
+	f.Counters(func(name string, value uint64) { all[name] = value })
+	return all
+}
+
+// waitCount waits until a counter has reached a value.
+func waitCount(t *testing.T, f interface{ Counters(func(string, uint64)) }, name string, value uint64) {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
+		got, there := counters(f)[name]
+		if !there {
+			t.Fatalf("no counter %s", name)
+		}
+		if got == value {
+			return
+		}
+		if got > value || time.Now().After(end) {
+			t.Fatalf("%s = %d, want %d; all: %v", name, got, value, counters(f))
+		}
+	}
+}

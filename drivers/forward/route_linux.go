@@ -1,0 +1,265 @@
+package forward
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// route is one of our routes: to a home address through a tunnel device, or a mobile node's default into one.
+type route struct {
+	Dst    netip.Prefix
+	Device int // index
+	Table  int // 0: main
+
+	// Encapsulation of external mode: outer source and destination. Not valid: none.
+	EncapSrc, EncapDst netip.Addr
+}
+
+const rtMsgLen = 12 // struct rtmsg
+
+func rtMsg(dst netip.Prefix, table int, protocol, scope, typ uint8) []byte {
+	b := make([]byte, rtMsgLen)
+	b[0] = unix.AF_INET6
+	b[1] = uint8(max(dst.Bits(), 0))
+	if table == 0 {
+		table = unix.RT_TABLE_MAIN
+	}
+	if table < 256 {
+		b[4] = uint8(table)
+	}
+	b[5], b[6], b[7] = protocol, scope, typ
+	return b
+}
+
+func (rt route) encode(ae *netlink.AttributeEncoder) {
+	if rt.Dst.Bits() > 0 {
+		ae.Bytes(unix.RTA_DST, rt.Dst.Addr().AsSlice())
+	}
+	ae.Uint32(unix.RTA_PRIORITY, RouteMetric)
+	ae.Uint32(unix.RTA_OIF, uint32(rt.Device))
+	if rt.Table >= 256 {
+		ae.Uint32(unix.RTA_TABLE, uint32(rt.Table))
+	}
+	if !rt.EncapDst.IsValid() {
+		return
+	}
+	ae.Uint16(unix.RTA_ENCAP_TYPE, unix.LWTUNNEL_ENCAP_IP6)
+	ae.Nested(unix.RTA_ENCAP, func(encap *netlink.AttributeEncoder) error {
+		encap.Uint64(encapIP6ID, 0)
+		encap.Bytes(encapIP6Dst, rt.EncapDst.AsSlice())
+		encap.Bytes(encapIP6Src, rt.EncapSrc.AsSlice())
+		encap.Uint8(encapIP6HopLimit, outerHopLimit)
+		return nil
+	})
+}
+
+// setRoute adds rt, or puts it in the place of the route of ours with the same destination.
+func (r *rtnl) setRoute(rt route) error {
+	_, err := r.do(unix.RTM_NEWROUTE, netlink.Create|netlink.Replace,
+		rtMsg(rt.Dst, rt.Table, RouteProtocol, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST), rt.encode)
+	if err != nil {
+		return fmt.Errorf("route to %s: %w", rt.Dst, err)
+	}
+	return nil
+}
+
+// deleteRoute removes rt. That it is gone already is no error.
+func (r *rtnl) deleteRoute(rt route) error {
+	rt.EncapDst = netip.Addr{}
+	_, err := r.do(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, RouteProtocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove route to %s: %w", rt.Dst, err)
+	}
+	return nil
+}
+
+// routes lists the IPv6 routes that bear our protocol number.
+func (r *rtnl) routes() ([]route, error) {
+	head := make([]byte, rtMsgLen)
+	head[0], head[5] = unix.AF_INET6, RouteProtocol
+	replies, err := r.do(unix.RTM_GETROUTE, netlink.Dump, head, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	var all []route
+	for _, m := range replies {
+		if len(m.Data) < rtMsgLen || m.Data[0] != unix.AF_INET6 || m.Data[5] != RouteProtocol {
+			continue
+		}
+		rt, err := parseRoute(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		all = append(all, rt)
+	}
+	return all, nil
+}
+
+func parseRoute(b []byte) (route, error) {
+	rt := route{Table: int(b[4])}
+	dst := netip.IPv6Unspecified()
+	ad, err := netlink.NewAttributeDecoder(b[rtMsgLen:])
+	if err != nil {
+		return rt, err
+	}
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.RTA_DST:
+			dst = addrOf(ad.Bytes())
+		case unix.RTA_OIF:
+			rt.Device = int(ad.Uint32())
+		case unix.RTA_TABLE:
+			rt.Table = int(ad.Uint32())
+		case unix.RTA_ENCAP:
+			ad.Nested(func(encap *netlink.AttributeDecoder) error {
+				for encap.Next() {
+					switch encap.Type() {
+					case encapIP6Dst:
+						rt.EncapDst = addrOf(encap.Bytes())
+					case encapIP6Src:
+						rt.EncapSrc = addrOf(encap.Bytes())
+					}
+				}
+				return nil
+			})
+		}
+	}
+	rt.Dst = netip.PrefixFrom(dst, int(b[1]))
+	return rt, ad.Err()
+}
+
+const ifAddrMsgLen = 8 // struct ifaddrmsg
+
+// addAddress gives a device the address home/128, usable at once and deprecated: what runs from it goes on, nothing new
+// starts from it (RFC 4862 section 5.5.4).
+func (r *rtnl) addAddress(index int, home netip.Addr) error {
+	head := ifAddrMsg(index)
+	head[2] = unix.IFA_F_NODAD
+	_, err := r.do(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, head, func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.IFA_ADDRESS, home.AsSlice())
+		ae.Bytes(unix.IFA_LOCAL, home.AsSlice())
+		info := make([]byte, 16) // struct ifa_cacheinfo: preferred, valid, and two that the kernel writes
+		binary.NativeEndian.PutUint32(info[4:], 0xffffffff)
+		ae.Bytes(unix.IFA_CACHEINFO, info)
+		ae.Uint32(unix.IFA_FLAGS, unix.IFA_F_NODAD)
+	})
+	if err != nil {
+		return fmt.Errorf("give the tunnel device the address %s: %w", home, err)
+	}
+	return nil
+}
+
+func (r *rtnl) deleteAddress(index int, home netip.Addr) error {
+	_, err := r.do(unix.RTM_DELADDR, 0, ifAddrMsg(index), func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.IFA_ADDRESS, home.AsSlice())
+		ae.Bytes(unix.IFA_LOCAL, home.AsSlice())
+	})
+	if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+func ifAddrMsg(index int) []byte {
+	b := make([]byte, ifAddrMsgLen)
+	b[0], b[1] = unix.AF_INET6, 128
+	binary.NativeEndian.PutUint32(b[4:], uint32(index))
+	return b
+}
+
+// rule sends what comes from a home address to the routing table of its tunnel.
+type rule struct {
+	From  netip.Addr
+	Table int
+}
+
+const (
+	fibRuleHdrLen = 12 // struct fib_rule_hdr
+
+	// rulePriority places our rules after the local table (0) and before main (32766).
+	rulePriority = 8200
+)
+
+func (ru rule) head() []byte {
+	b := make([]byte, fibRuleHdrLen)
+	b[0] = unix.AF_INET6
+	b[2] = 128
+	if ru.Table < 256 {
+		b[4] = uint8(ru.Table)
+	}
+	b[7] = unix.FR_ACT_TO_TBL
+	return b
+}
+
+func (ru rule) encode(ae *netlink.AttributeEncoder) {
+	ae.Bytes(unix.FRA_SRC, ru.From.AsSlice())
+	ae.Uint32(unix.FRA_PRIORITY, rulePriority)
+	ae.Uint32(unix.FRA_TABLE, uint32(ru.Table))
+	ae.Uint8(unix.FRA_PROTOCOL, RouteProtocol)
+}
+
+func (r *rtnl) addRule(ru rule) error {
+	_, err := r.do(unix.RTM_NEWRULE, netlink.Create|netlink.Excl, ru.head(), ru.encode)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("rule for packets from %s: %w", ru.From, err)
+	}
+	return nil
+}
+
+func (r *rtnl) deleteRule(ru rule) error {
+	_, err := r.do(unix.RTM_DELRULE, 0, ru.head(), ru.encode)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// rules lists the rules that bear our protocol number.
+func (r *rtnl) rules() ([]rule, error) {
+	head := make([]byte, fibRuleHdrLen)
+	head[0] = unix.AF_INET6
+	replies, err := r.do(unix.RTM_GETRULE, netlink.Dump, head, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list routing rules: %w", err)
+	}
+	var all []rule
+	for _, m := range replies {
+		if len(m.Data) < fibRuleHdrLen || m.Data[0] != unix.AF_INET6 {
+			continue
+		}
+		ru := rule{Table: int(m.Data[4])}
+		ours := false
+		ad, err := netlink.NewAttributeDecoder(m.Data[fibRuleHdrLen:])
+		if err != nil {
+			return nil, err
+		}
+		for ad.Next() {
+			switch ad.Type() {
+			case unix.FRA_SRC:
+				ru.From = addrOf(ad.Bytes())
+			case unix.FRA_TABLE:
+				ru.Table = int(ad.Uint32())
+			case unix.FRA_PROTOCOL:
+				ours = ad.Uint8() == RouteProtocol
+			}
+		}
+		if err := ad.Err(); err != nil {
+			return nil, err
+		}
+		if ours && ru.From.IsValid() {
+			all = append(all, ru)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,134 @@
+package forward
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+// routerTUN is the router's end in this process.
+type routerTUN struct {
+	nl     *rtnl
+	ct     *conntrack
+	engine *engine
+	table  *table
+	info   Info
+	index  int
+
+	mu     sync.Mutex
+	bound  ledger
+	closed bool
+}
+
+func openRouterTUN(cfg Config, nl *rtnl, ct *conntrack, reasons []string) (*routerTUN, error) {
+	mtu, err := deviceMTU(nl, cfg.MTU)
+	if err != nil {
+		return nil, err
+	}
+	tun, index, err := makeTUN(nl, cfg.Device, Alias, mtu)
+	if err != nil {
+		return nil, err
+	}
+	t := newTable(routerSide)
+	e, err := newEngine(t, tun, mtu)
+	if err != nil {
+		return nil, err
+	}
+	return &routerTUN{
+		nl: nl, ct: ct, engine: e, table: t, index: index, bound: newLedger(),
+		info: Info{Backend: TUN, Device: cfg.Device, MTU: mtu, Reasons: reasons},
+	}, nil
+}
+
+func (f *routerTUN) Bind(b Binding) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return errClosed
+	}
+	if err := f.bound.check(b); err != nil {
+		return err
+	}
+	f.table.set(b, f.engine.pathMTU(b.CareOf.As16()))
+	// Also for a binding that only moves: somebody may have taken the route away.
+	if err := f.nl.setRoute(f.route(b.Home)); err != nil {
+		f.table.remove(b.Home)
+		f.bound.drop(b.Home)
+		return fmt.Errorf("bind %s to %s: %w", b.Home, b.CareOf, err)
+	}
+	f.bound.put(b)
+	f.ct.forget(b.Home)
+	return nil
+}
+
+func (f *routerTUN) route(home netip.Addr) route {
+	return route{Dst: netip.PrefixFrom(home, 128), Device: f.index}
+}
+
+func (f *routerTUN) Unbind(home netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unbind(home)
+}
+
+func (f *routerTUN) unbind(home netip.Addr) error {
+	if f.closed {
+		return errClosed
+	}
+	if _, bound := f.bound.byHome[home]; !bound {
+		return nil
+	}
+	if err := f.nl.deleteRoute(f.route(home)); err != nil {
+		return fmt.Errorf("unbind %s: %w", home, err)
+	}
+	f.table.remove(home)
+	f.bound.drop(home)
+	f.ct.forget(home)
+	return nil
+}
+
+// Adopt finds nothing: a TUN device goes with its process, and its routes with it.
+func (f *routerTUN) Adopt() ([]Binding, error) { return nil, nil }
+
+func (f *routerTUN) Keep(keep []netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, home := range f.bound.homes() {
+		if slices.Contains(keep, home) {
+			continue
+		}
+		if err := f.unbind(home); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *routerTUN) Describe() Info {
+	info := f.info
+	info.Reasons = slices.Clone(info.Reasons)
+	return info
+}
+
+func (f *routerTUN) Counters(yield func(name string, value uint64)) {
+	f.mu.Lock()
+	n := len(f.bound.byHome)
+	f.mu.Unlock()
+	yield("bindings", uint64(n))
+	f.engine.Counters(yield)
+	f.ct.Counters(yield)
+}
+
+// Close removes the device and its routes, whether or not they are to be left: without this process they do nothing.
+func (f *routerTUN) Close(leave bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	f.engine.Close()
+	f.ct.Close()
+	return f.nl.Close()
+}
