@@ -111,9 +111,10 @@ func NewNode(cfg NodeConfig) *Node {
 }
 
 // Step handles one input that arrived at now. It returns the effects to carry out, in order; nil for a packet that is
-// dropped.
+// dropped. What was due before is done first, and at the end what the input made due.
 func (n *Node) Step(now time.Time, in Input) []Effect {
 	n.now = now
+	n.runTimers()
 	switch in.Kind {
 	case InPacket:
 		if in.Packet != nil {
