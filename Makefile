@@ -52,6 +52,11 @@ mips: go
 	@build/need.sh qemu-user-static:qemu-mips-static
 	GOARCH=mips GOMIPS=softfloat $(GO) test -exec qemu-mips-static ./ipv6/... ./ndp/... ./mipsec/...
 
+## make lab    a virtual machine with Debian's kernel: its own IPv6 tunnels, and a daemon killed in mid-flow
+lab: $(PROGRAMS)
+	@build/need.sh qemu-system-x86:qemu-system-x86_64 kmod:depmod cpio:cpio
+	@$(GO) run ./build/lab -go $(GO)
+
 ## make size   roamkeyd for every kind of router, and what it takes of their flash
 size: go
 	@build/need.sh xz-utils:xz

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+func main() {
+	cache := flag.String("cache", "build/cache", "directory for kernels")
+	bin := flag.String("bin", "bin", "directory with roamkeyd, roamkey-mn and demo, static, for amd64")
+	goTool := flag.String("go", "go", "the go command")
+	flag.Parse()
+	start := time.Now()
+	if err := run(*goTool, *bin, *cache); err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+	fmt.Printf("lab: all guests passed in %v\n", time.Since(start).Round(time.Second))
+}
+
+// modulesAMD64 is what the guest needs of Debian's kernel: what a router has, and the networks that the demo and the tests
+// build.
+func modulesAMD64() []string {
+	return []string{
+		"af_packet", "veth", "bridge", "tun", "8021q", "dummy", "ip6_tunnel",
+		"nf_tables", "nft_fib_ipv6", "nft_ct", "nf_conntrack", "nf_conntrack_netlink", "nft_xfrm", "nft_counter",
+		"xfrm_user", "esp6", "authenc", "echainiv", "seqiv", "drbg", "cbc", "sha1_generic", "sha256_generic", "hmac", "aes_generic",
+	}
+}
+
+func run(goTool, bin, cache string) error {
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("", "roamkey-lab-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	k, err := fetchKernel("linux-image-amd64", cache)
+	if err != nil {
+		return err
+	}
+	fs := newInitramfs()
+	if err := build(goTool, filepath.Join(work, "init"), "./build/lab/init"); err != nil {
+		return err
+	}
+	if err := fs.addFile("/init", 0o755, filepath.Join(work, "init")); err != nil {
+		return err
+	}
+	for _, program := range []string{"roamkeyd", "roamkey-mn", "demo"} {
+		if err := fs.addFile("/bin/"+program, 0o755, filepath.Join(bin, program)); err != nil {
+			return fmt.Errorf("%w; run make first", err)
+		}
+	}
+	steps := []step{
+		{"handover", time.Minute, []string{"/bin/demo", "-bin", "/bin", "-out", "/tmp/out", "-tunnel", "kernel"}},
+		{"crash", time.Minute, []string{"/bin/demo", "-bin", "/bin", "-out", "/tmp/out", "-tunnel", "kernel", "-crash"}},
+	}
+	for _, pkg := range []string{"forward", "guard", "hostnet"} {
+		test := filepath.Join(work, pkg+".test")
+		c := command(goTool, "test", "-c", "-o", test, "./drivers/"+pkg)
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if err := c.Run(); err != nil {
+			return fmt.Errorf("build the tests of drivers/%s: %w", pkg, err)
+		}
+		if err := fs.addFile("/bin/"+pkg+".test", 0o755, test); err != nil {
+			return err
+		}
+		steps = append(steps, step{"test-" + pkg, 2 * time.Minute, []string{"/bin/" + pkg + ".test", "-test.short", "-test.timeout=110s"}})
+	}
+	order, err := k.loadOrder(modulesAMD64())
+	if err != nil {
+		return err
+	}
+	for _, file := range order {
+		if err := fs.addFile("/modules/"+file, 0o644, filepath.Join(k.modules, file)); err != nil {
+			return err
+		}
+	}
+	fs.add("/plan", 0o644, plan(order, steps))
+	fs.add("/etc/passwd", 0o644, []byte("root:x:0:0::/tmp:/bin/sh\nnobody:x:65534:65534::/tmp:/bin/sh\n"))
+	fs.add("/etc/hosts", 0o644, []byte("::1 localhost\n"))
+	initrd := filepath.Join(work, "initrd")
+	if err := fs.write(initrd); err != nil {
+		return err
+	}
+	fmt.Printf("lab: booting amd64 with kernel %s (emulated; a few seconds)\n", k.version)
+	results, err := amd64().boot(k, initrd, 8*time.Minute, os.Stdout)
+	return errors.Join(err, judge(steps, results))
+}
+
+// judge finds the steps that failed or never ran.
+func judge(steps []step, results map[string]int) error {
+	var errs []error
+	for _, s := range steps {
+		code, ok := results[s.name]
+		switch {
+		case !ok:
+			errs = append(errs, fmt.Errorf("step %s did not run to its end", s.name))
+		case code != 0:
+			errs = append(errs, fmt.Errorf("step %s failed with code %d", s.name, code))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// build compiles a static program for the guest.
+func build(goTool, to, pkg string) error {
+	c := exec.Command(goTool, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", to, pkg)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("build %s: %w", pkg, err)
+	}
+	return nil
+}
