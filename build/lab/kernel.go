@@ -22,8 +22,13 @@ type kernel struct {
 // not fetched again.
 func fetchKernel(meta, cache string) (kernel, error) {
 	name, err := dependency(meta)
-	if err != nil {
-		return kernel{}, err
+	if err != nil { // a fresh machine has no package lists yet
+		if err := command("apt-get", "-qq", "update").Run(); err != nil {
+			return kernel{}, err
+		}
+		if name, err = dependency(meta); err != nil {
+			return kernel{}, err
+		}
 	}
 	version := strings.TrimPrefix(name, "linux-image-")
 	dir := filepath.Join(cache, name)
@@ -71,7 +76,7 @@ func dependency(meta string) (string, error) {
 		}
 		err = errors.New("it depends on no kernel")
 	}
-	return "", fmt.Errorf("look up %s: %w; run apt-get update", meta, err)
+	return "", fmt.Errorf("look up package %s: %w", meta, err)
 }
 
 // loadOrder gives the files of the modules and of all that they depend on, in the order in which they can be loaded. A module
