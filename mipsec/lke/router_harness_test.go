@@ -626,6 +626,7 @@ type labFinished struct {
 	src, dst, home netip.Addr
 	key            [lke.KeyLen]byte
 	flipMAC        bool
+	padded         bool // the authenticator is not the last thing
 }
 
 // finished answers the acknowledgement ack.
@@ -654,6 +655,10 @@ func (h *labHost) finished(ack []byte, change ...func(*labFinished)) *ipv6.Packe
 		}
 		if f.flipMAC {
 			b[len(b)-1] ^= 1
+		}
+		if f.padded {
+			copy(b[16:30], b[18:])
+			b[30], b[31] = 0, 0
 		}
 	}
 	out := h.mobility(b, ipv6.Header{Src: f.src, Dst: f.dst, HopLimit: 61, HomeAddress: f.home})
