@@ -18,8 +18,10 @@ import (
 	"github.com/roamkey/roamkey/drivers/hostnet"
 	"github.com/roamkey/roamkey/drivers/rawip"
 	"github.com/roamkey/roamkey/firmware/config"
+	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/firmware/journal"
 	"github.com/roamkey/roamkey/mipsec/lke"
+	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/advertise"
 )
@@ -71,14 +73,14 @@ type Daemon struct {
 	recordBuf []byte
 	received  time.Time // when the packet that is being handled was read; zero between packets
 	errors    bucket
-	faults    [256]uint64 // mobility headers that no core owned, by mobility.Fault
+	faults    [mobility.Faults]uint64 // mobility headers that no core owned, by mobility.Fault
 	counters  counters
 	handovers handovers
-	events    events
 	said      map[string]time.Time // complaints, so that one that repeats does not fill the log
-	findings  []string             // what was found at start and stays true
-	pause     time.Duration        // how long forwarding stood still over the last restart; 0: not at all
-	restored  int                  // associations taken up at start
+	findings  []control.Finding    // what was found at start and stays true
+	restart   *control.Restart     // what was taken up at start; nil if nothing
+	control   *control.Server
+	workers   int
 
 	asked chan func()
 }
@@ -101,18 +103,20 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() St
 	}
 	d.started = d.now()
 	d.handovers.now = d.now
+	// The socket's lock comes first: there may be one daemon only.
+	if err := d.listen(); err != nil {
+		return err
+	}
+	defer d.control.Close()
 	defer func() { err = errors.Join(err, d.close(stop())) }()
 	if err := d.open(); err != nil {
 		return err
 	}
-	end, err := d.serveControl(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go d.control.Serve(ctx)
 	go d.reloads(ctx, reload)
-	d.relink()
-	d.log.Info("running", "version", o.Version, "links", len(d.links), "associations", d.restored, "tunnel", d.forward.Describe().Backend)
+	d.log.Info("running", "version", o.Version, "links", len(d.links), "tunnel", d.forward.Describe().Backend)
 	return d.loop(ctx)
 }
 
@@ -148,21 +152,20 @@ func (d *Daemon) open() error {
 		return err
 	}
 	if d.guard, err = guard.Open(); err != nil {
-		d.found("the kernel may answer packets that are roamkeyd's: %v", err)
+		d.found(control.Warning, fmt.Sprintf("the kernel may answer packets that are for roamkeyd: %v", err), "install kmod-nft-core and kmod-nft-fib")
 		d.guard = nil
 	}
 	if d.forward, err = forward.Open(forward.Config{Backend: forward.Backend(g.Tunnel), Device: g.TunnelDevice, MTU: g.TunnelMTU}, d.guard); err != nil {
 		return err
 	}
 	for _, reason := range d.forward.Describe().Reasons {
-		d.found("%s", reason)
+		d.found(control.Note, reason, "")
 	}
-	workers := g.Workers
-	if workers == 0 {
-		workers = engine.Workers()
+	if d.workers = g.Workers; d.workers == 0 {
+		d.workers = engine.Workers()
 	}
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(workers)))
-	d.engine = engine.New(engine.NewSoftware(key, rand.Reader), workers, g.Queue)
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
+	d.engine = engine.New(engine.NewSoftware(key, rand.Reader), d.workers, g.Queue)
 	for _, l := range d.config.Links {
 		d.links = append(d.links, &link{config: l})
 	}

@@ -2,10 +2,10 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/mipsec/lke"
 )
 
@@ -29,10 +29,13 @@ func (d *Daemon) complain(what string, err error) {
 }
 
 // found notes something that stays true for as long as the daemon runs.
-func (d *Daemon) found(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	d.findings = append(d.findings, text)
-	d.log.Warn(text)
+func (d *Daemon) found(level control.Level, what, fix string) {
+	d.findings = append(d.findings, control.Finding{Level: level, What: what, Fix: fix})
+	if level == control.Note {
+		d.log.Info(what)
+		return
+	}
+	d.log.Warn(what, "fix", fix)
 }
 
 // report logs an event of the LKE core and hands it to whoever watches.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/firmware/journal"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/ndp/advertise"
@@ -43,7 +44,6 @@ func (d *Daemon) restore(entries []journal.Entry) error {
 	}
 	// Links first: the core knows a record's link by its name.
 	d.relink()
-	d.restored = len(records)
 	d.carry(d.router.Restore(d.now(), records))
 	for i := range records {
 		clear(records[i].Key[:])
@@ -58,10 +58,16 @@ func (d *Daemon) restore(entries []journal.Entry) error {
 	if err := d.forward.Keep(keep); err != nil {
 		d.complain("remove stale tunnels", err)
 	}
-	if bound && len(adopted) == 0 {
-		d.pause = d.sinceBeat()
-		d.log.Warn("forwarding stood still over the restart", "ms", d.pause.Milliseconds())
+	if len(records) == 0 {
+		return nil
 	}
+	d.restart = &control.Restart{LBSAs: len(records), Bindings: len(keep)}
+	if bound && len(adopted) == 0 {
+		pause := d.sinceBeat()
+		d.restart.Pause = control.Seconds(pause)
+		d.log.Warn("forwarding stood still over the restart", "ms", pause.Milliseconds())
+	}
+	d.log.Info("took up what an earlier process left", "associations", len(records), "bindings", len(keep))
 	return nil
 }
 

@@ -50,7 +50,7 @@ type contents struct {
 func (c *contents) anchor(now time.Time) int {
 	for i := range c.cfg.Prefixes {
 		p := &c.cfg.Prefixes[i]
-		if valid, _ := p.lifetimes(now); p.Router.IsValid() && seconds(valid) > 0 {
+		if valid, _ := p.Lifetimes(now); p.Router.IsValid() && seconds(valid) > 0 {
 			return i
 		}
 	}
@@ -100,7 +100,7 @@ func (c *contents) options(now time.Time) (common []byte, rest [][]byte, home bo
 
 // option encodes p as it stands at now.
 func (p *Prefix) option(now time.Time) []byte {
-	valid, preferred := p.lifetimes(now)
+	valid, preferred := p.Lifetimes(now)
 	return prefixOption(p.Prefix, p.Router, p.OnLink, p.Autonomous, valid, preferred)
 }
 

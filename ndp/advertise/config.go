@@ -170,8 +170,8 @@ func DefaultPrefix(p netip.Prefix) Prefix {
 	return Prefix{Prefix: p, OnLink: true, Autonomous: true, Valid: Default, Preferred: Default}
 }
 
-// lifetimes gives what is left of p at now: never negative, preferred never over valid.
-func (p *Prefix) lifetimes(now time.Time) (valid, preferred time.Duration) {
+// Lifetimes gives what is left of p at now: never negative, preferred never over valid.
+func (p *Prefix) Lifetimes(now time.Time) (valid, preferred time.Duration) {
 	valid, preferred = p.Valid, p.Preferred
 	if !p.ValidUntil.IsZero() {
 		valid = min(valid, p.ValidUntil.Sub(now))
