@@ -36,7 +36,7 @@ func (h *held) extend(now time.Time, valid time.Duration) {
 func (s *Speaker) tell(now time.Time) {
 	for i := range s.cfg.Prefixes {
 		p := &s.cfg.Prefixes[i]
-		valid, _ := p.lifetimes(now)
+		valid, _ := p.Lifetimes(now)
 		h := s.find(p.Prefix)
 		if h == nil {
 			h = s.hold(held{prefix: p.Prefix, until: now})

@@ -238,7 +238,7 @@ func (s *Speaker) said(now time.Time, p netip.Prefix) (valid, preferred, slack u
 		if !own.ValidUntil.IsZero() || !own.PreferredUntil.IsZero() {
 			slack = seconds(skew)
 		}
-		v, f := own.lifetimes(now)
+		v, f := own.Lifetimes(now)
 		return seconds(v), seconds(f), slack, true
 	}
 	if h := s.find(p); h != nil && h.gone && !h.over(now) {

@@ -191,8 +191,8 @@ func (c *Config) shortened(next *Config, now time.Time) bool {
 		if old == nil {
 			continue
 		}
-		valid, preferred := p.lifetimes(now)
-		oldValid, oldPreferred := old.lifetimes(now)
+		valid, preferred := p.Lifetimes(now)
+		oldValid, oldPreferred := old.Lifetimes(now)
 		if valid < oldValid-skew || preferred < oldPreferred-skew || (valid == 0) != (oldValid == 0) ||
 			(preferred == 0) != (oldPreferred == 0) {
 			return true
