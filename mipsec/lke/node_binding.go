@@ -67,7 +67,7 @@ func (b *nodeRegistration) follow(last uint16) bool {
 	if !b.outstanding || b.sent == 0 || last-b.first > 0x8000 {
 		return false
 	}
-	if last-b.seq < 0x8000 {
+	if !within(last, b.first, b.seq) {
 		b.seq = last
 	}
 	b.first, b.sent = b.seq+1, 0
@@ -230,8 +230,8 @@ func (n *Node) updateAccepted(a *nodeAssociation, m mobility.BindingAck) {
 	a.proved()
 	lifetime := min(time.Duration(m.Lifetime)*nodeLifetimeUnit, a.expires.Sub(b.sentAt))
 	news := b.grant(lifetime)
-	if !b.until.Before(a.expires) {
-		b.refresh = time.Time{} // nothing more can be had
+	if a.expires.Sub(b.until) < 2*nodeLifetimeUnit {
+		b.refresh = time.Time{} // no more can be had: lifetimes are cut to whole units
 	}
 	if news {
 		n.emit(Effect{Kind: EffectBind, Home: a.home, Binding: n.binding(a)})
