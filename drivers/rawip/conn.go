@@ -27,7 +27,7 @@ type Config struct {
 }
 
 // Conn is what a program needs of the network. *Socket and the fake's *Conn are Conns. All methods may be called from any
-// goroutine.
+// goroutine. SetLinks and Watch may open sockets, in the network namespace of the calling thread.
 type Conn interface {
 	// SetLinks makes links the served ones: it opens new ones, closes those that are gone, and leaves the rest alone. On an
 	// error the links that could be opened are served.

@@ -51,6 +51,16 @@ type port struct {
 
 // Open opens the sockets. It needs CAP_NET_RAW.
 func Open(cfg Config) (*Socket, error) {
+	s, err := open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.readers.Go(s.urgentReader.run)
+	return s, nil
+}
+
+// open does all but start the reader of the urgent socket.
+func open(cfg Config) (*Socket, error) {
 	if cfg.Queue <= 0 {
 		cfg.Queue = defaultQueue
 	}
@@ -92,7 +102,6 @@ func (s *Socket) openUrgent() error {
 		file.Close()
 		return err
 	}
-	s.readers.Go(s.urgentReader.run)
 	return nil
 }
 
