@@ -10,7 +10,8 @@ import (
 )
 
 // flushLearned removes what the kernel learned from router advertisements on the interface before, and what an earlier
-// run left: default routes that would lead to the last link's router, and addresses of its prefix.
+// run left: default routes that would lead to the last link's router, and addresses of its prefix. On the way it finds the
+// link-local address.
 func (s *Station) flushLearned() error {
 	err := s.dump(unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), func(b []byte) error {
 		if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET6 {
@@ -39,7 +40,11 @@ func (s *Station) flushLearned() error {
 	}
 	err = s.dump(unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), func(b []byte) error {
 		a, ok := decodeAddress(b)
-		if !ok || a.index != s.link.Index || a.addr.IsLinkLocalUnicast() || a.flags&unix.IFA_F_PERMANENT != 0 {
+		if !ok || a.index != s.link.Index {
+			return nil
+		}
+		s.noteLinkLocal(a)
+		if a.addr.IsLinkLocalUnicast() || a.flags&unix.IFA_F_PERMANENT != 0 {
 			return nil
 		}
 		return s.remove(unix.RTM_DELADDR, b)

@@ -61,6 +61,7 @@ func (s *Station) linkChanged(l Link) {
 	if l.Name == "" { // bridge and other families' messages about the interface say less
 		return
 	}
+	l.LinkLocal = s.link.LinkLocal
 	s.link = l
 	switch {
 	case l.Up && !was:
@@ -73,7 +74,11 @@ func (s *Station) linkChanged(l Link) {
 func (s *Station) addressChanged(a address) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ours := s.addresses[a.addr]; !ours || a.index != s.link.Index {
+	if a.index != s.link.Index {
+		return
+	}
+	s.noteLinkLocal(a)
+	if _, ours := s.addresses[a.addr]; !ours {
 		return
 	}
 	switch {
@@ -83,6 +88,12 @@ func (s *Station) addressChanged(a address) {
 		s.tell(Change{Kind: AddressDuplicate, Addr: a.addr})
 	case a.flags&unix.IFA_F_TENTATIVE == 0 || a.flags&unix.IFA_F_OPTIMISTIC != 0:
 		s.ready(a.addr)
+	}
+}
+
+func (s *Station) noteLinkLocal(a address) {
+	if a.addr.IsLinkLocalUnicast() && a.flags&unix.IFA_F_DADFAILED == 0 {
+		s.link.LinkLocal = a.addr
 	}
 }
 

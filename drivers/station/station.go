@@ -19,8 +19,10 @@ type Link struct {
 	Index    int
 	Name     string
 	Hardware ipv6.LinkAddr
-	MTU      int
-	Up       bool // it has a carrier
+	// LinkLocal is the link-local address that the kernel has there; the zero Addr while it has none.
+	LinkLocal netip.Addr
+	MTU       int
+	Up        bool // it has a carrier
 }
 
 // ChangeKind says what changed.

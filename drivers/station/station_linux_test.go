@@ -109,7 +109,8 @@ func (b *bench) addresses(t *testing.T) []string {
 func TestTheLinkComesAndGoes(t *testing.T) {
 	b := open(t)
 	l := b.station.Link()
-	if l.Name != "wlan0" || l.Hardware != nodeHW || l.Index == 0 || l.MTU != 1500 {
+	if l.Name != "wlan0" || l.Hardware != nodeHW || l.Index == 0 || l.MTU != 1500 ||
+		l.LinkLocal != ipv6.LinkLocalFrom(nodeHW) {
 		t.Errorf("the link is %+v", l)
 	}
 	if !l.Up { // the carrier's notification may still be on its way

@@ -1,0 +1,39 @@
+package mobilenode
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"math/big"
+
+	"github.com/roamkey/roamkey/mipsec/lke"
+	"github.com/roamkey/roamkey/ndp"
+)
+
+// encrypt does the core's encryption job beside the loop; the answer comes back to it.
+func (n *Node) encrypt(e *lke.Effect) {
+	job, der, key := e.Job, append([]byte(nil), e.PublicKey...), e.Key
+	go func() {
+		ciphertext, err := Encrypt(der, key)
+		clear(key[:])
+		n.encrypted <- lke.Input{Kind: lke.InCiphertext, Job: job, Octets: ciphertext, Failed: err != nil}
+	}()
+}
+
+// Encrypt encrypts a key under the public key that a router advertised (SPKI in DER).
+func Encrypt(der []byte, key [lke.KeyLen]byte) ([]byte, error) {
+	parsed, _, err := ndp.ParseSPKI(der)
+	if err != nil {
+		return nil, err
+	}
+	public := &rsa.PublicKey{N: new(big.Int).SetBytes(parsed.Modulus), E: parsed.Exponent}
+	// The draft leaves the padding open; routers take PKCS #1 v1.5 (as RFC 5269's do), so nothing else can be sent. The
+	// weakness for which Go deprecates it, a padding oracle, is one of the decrypting side, which answers a wrong padding
+	// as it does a wrong key.
+	//lint:ignore SA1019 the protocol's padding, see above
+	ciphertext, err := rsa.EncryptPKCS1v15(rand.Reader, public, key[:])
+	if err != nil {
+		return nil, fmt.Errorf("encrypt the key: %w", err)
+	}
+	return ciphertext, nil
+}
