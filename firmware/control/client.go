@@ -98,10 +98,10 @@ func (c *Client) ask(command string) (json.RawMessage, error) {
 	// A daemon that has too many clients says so at once and hangs up: its words count more than the failed write.
 	_, writeErr := c.conn.Write(append(b, '\n'))
 	r, err := c.line()
-	if err != nil {
-		return nil, errors.Join(writeErr, err)
+	if err != nil && r.Error == "" {
+		err = errors.Join(writeErr, err)
 	}
-	return r.Result, nil
+	return r.Result, err
 }
 
 // line reads one line of an answer.

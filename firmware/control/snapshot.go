@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"net/netip"
 	"strconv"
 	"time"
@@ -34,6 +35,9 @@ type Snapshot struct {
 // Seconds is a duration that JSON has as a number of seconds, to the microsecond.
 type Seconds time.Duration
 
+// Forever, or never: JSON has it as -1.
+const Forever = Seconds(-time.Second)
+
 // MarshalJSON gives a number of seconds.
 func (s Seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Round(time.Microsecond).Seconds(), 'f', -1, 64), nil
@@ -45,7 +49,7 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return err
 	}
-	*s = Seconds(n * float64(time.Second))
+	*s = Seconds(time.Duration(math.Round(n*1e6)) * time.Microsecond)
 	return nil
 }
 
@@ -96,8 +100,8 @@ type Link struct {
 type Prefix struct {
 	Prefix    netip.Prefix `json:"prefix"`
 	Router    netip.Addr   `json:"router,omitzero"` // own address in it
-	Valid     Seconds      `json:"valid_s"`         // as advertised now; negative: without end
-	Preferred Seconds      `json:"preferred_s"`     //
+	Valid     Seconds      `json:"valid_s"`         // as advertised now, or Forever
+	Preferred Seconds      `json:"preferred_s"`
 	Stale     bool         `json:"stale,omitempty"` // it is gone, and hosts are being told
 }
 
@@ -106,7 +110,7 @@ type RA struct {
 	On     bool          `json:"on"`
 	Phase  string        `json:"phase,omitempty"` // as the speaker names it
 	Sent   uint64        `json:"sent"`
-	Next   Seconds       `json:"next_s"` // to the next one; negative if there is none
+	Next   Seconds       `json:"next_s"` // to the next one; Forever if there is none
 	Others []OtherRouter `json:"others,omitempty"`
 }
 
