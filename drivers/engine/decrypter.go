@@ -44,10 +44,9 @@ func (s *software) Decrypt(dst *[KeyLen]byte, ciphertext []byte) {
 	// The random octets stay in place on any error, and where the padding is wrong they do so in constant time: this
 	// function exists for just that (RFC 3218 section 2.3.2). The error is dropped on purpose.
 	//
-	// The protocol's key exchange is encrypted under PKCS #1 v1.5: that is what the nodes send, and OAEP would not
-	// be understood. So the deprecated padding has to be used, in the one form that is no oracle.
-	//
-	//lint:ignore SA1019 the protocol prescribes PKCS #1 v1.5 for the key exchange
+	// The key exchange is encrypted under PKCS #1 v1.5: that is what the nodes send, and OAEP would not be understood. So
+	// the padding that Go deprecates (from Go 1.26 on: a linter that targets it says SA1019) has to be used, in the one
+	// form that is no oracle.
 	_ = rsa.DecryptPKCS1v15SessionKey(s.rand, s.key, ciphertext, key[:])
 	*dst = key
 }

@@ -18,24 +18,27 @@ type Segment struct {
 }
 
 type station struct {
-	conn *Conn
-	link int
+	conn     *Conn
+	link     int
+	hardware ipv6.LinkAddr
 }
 
-// Join connects the link with that index of c.
+// Join connects the interface with that index of c, under the address of the link that c serves there. It stays connected
+// when c serves it no more.
 func (s *Segment) Join(c *Conn, link int) {
-	s.mu.Lock()
-	s.stations = append(s.stations, station{c, link})
-	s.mu.Unlock()
 	c.mu.Lock()
+	hardware := c.links[link].Hardware
 	c.segments[link] = s
 	c.mu.Unlock()
+	s.mu.Lock()
+	s.stations = append(s.stations, station{c, link, hardware})
+	s.mu.Unlock()
 }
 
 // Leave takes the link of c off again, as a station that moves does.
 func (s *Segment) Leave(c *Conn, link int) {
 	s.mu.Lock()
-	s.stations = slices.DeleteFunc(s.stations, func(t station) bool { return t == station{c, link} })
+	s.stations = slices.DeleteFunc(s.stations, func(t station) bool { return t.conn == c && t.link == link })
 	s.mu.Unlock()
 	c.mu.Lock()
 	if c.segments[link] == s {
@@ -55,10 +58,7 @@ func (s *Segment) carry(from *Conn, source, dst ipv6.LinkAddr, packet []byte) {
 		if t.conn == from {
 			continue
 		}
-		t.conn.mu.Lock()
-		own := t.conn.links[t.link].Hardware
-		t.conn.mu.Unlock()
-		if own == dst || !dst.IsUnicast() {
+		if t.hardware == dst || !dst.IsUnicast() {
 			t.conn.Arrive(t.link, source, packet)
 		}
 	}
