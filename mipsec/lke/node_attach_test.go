@@ -220,6 +220,17 @@ func TestNodeDuplicateAddress(t *testing.T) {
 	if len(nodeOnly(b.sent, nodeSentKEReq)) != 0 {
 		t.Error("a request for a duplicate address")
 	}
+
+	// An optimistic address is in use when it turns out to be a duplicate.
+	b = newNodeBench(t).associated(par)
+	b.step(Input{Kind: InAddress, Home: careOf, Failed: true})
+	if s := b.n.State(); s.CareOf.IsValid() || s.Usable || len(s.Associations) != 0 {
+		t.Errorf("a duplicate address is still used: %+v", s)
+	}
+	b.advance(time.Hour)
+	if len(nodeOnly(b.sent, nodeSentKEReq)) != 0 {
+		t.Error("a request for a duplicate address")
+	}
 }
 
 // A router that ceases to be one is given up, and another one looked for; what was agreed on with it stays.

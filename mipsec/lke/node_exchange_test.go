@@ -15,7 +15,9 @@ var (
 	nodeTestHomeAddress = netip.MustParseAddr("2001:db8:ff::7")
 )
 
-func withHomeAgent(c *NodeConfig) { c.HomeAgent, c.HomeAddress = nodeTestHomeAgent, nodeTestHomeAddress }
+func withHomeAgent(c *NodeConfig) {
+	c.HomeAgent, c.HomeAddress = nodeTestHomeAgent, nodeTestHomeAddress
+}
 
 func nodeSeq(p *ipv6.Packet) uint16 { return binary.BigEndian.Uint16(p.Payload[6:8]) }
 
@@ -427,7 +429,7 @@ func TestNodeRenewal(t *testing.T) {
 	par := newNodePeer(t, 1, nodeTestSPKI(t))
 	b := newNodeBench(t).associated(par)
 	old, oldKey := b.n.State().Associations[0], b.key
-	b.advance(old.Expires.Add(-time.Hour * 5 / 16).Sub(b.now) - time.Second)
+	b.advance(old.Expires.Add(-time.Hour*5/16).Sub(b.now) - time.Second)
 	if len(nodeOnly(b.sent, nodeSentKEReq)) != 0 {
 		t.Fatal("LKE-MN-10: renewed before three quarters less a sixteenth of its lifetime")
 	}

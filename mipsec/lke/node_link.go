@@ -302,14 +302,19 @@ func (n *Node) leave() {
 	n.remove(a, EventLost, "the link was left before duplicate address detection")
 }
 
-// addressReady begins what comes with a new care-of address.
+// addressReady begins what comes with a new care-of address. The answer may come twice: a program that uses optimistic
+// addresses (RFC 4429) learns of a duplicate when the address is in use already.
 func (n *Node) addressReady(addr netip.Addr, failed bool) {
 	l := &n.link
-	if addr != l.careOf || !addr.IsValid() || l.usable {
+	if addr != l.careOf || !addr.IsValid() || l.usable && !failed {
 		return
 	}
 	if failed {
-		l.duplicate, l.careOf = addr, netip.Addr{}
+		if a := n.association(addr); a != nil {
+			n.remove(a, EventLost, "another node has the care-of address")
+		}
+		n.exchange.abandon()
+		l.duplicate, l.careOf, l.usable = addr, netip.Addr{}, false
 		n.report(Event{Kind: EventLost, CareOf: addr, Router: l.router.name(), Detail: "another node has the care-of address"})
 		return
 	}

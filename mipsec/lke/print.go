@@ -17,7 +17,9 @@ func (k EffectKind) String() string {
 }
 
 // String tells what the input is, without the key that it may hold.
-func (in Input) String() string { return "input " + strconv.Itoa(int(in.Kind)) + " for " + in.Home.String() }
+func (in Input) String() string {
+	return "input " + strconv.Itoa(int(in.Kind)) + " for " + in.Home.String()
+}
 
 // GoString hides the key from %#v.
 func (in Input) GoString() string { return in.String() }
