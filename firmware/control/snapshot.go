@@ -35,11 +35,14 @@ type Snapshot struct {
 // Seconds is a duration that JSON has as a number of seconds, to the microsecond.
 type Seconds time.Duration
 
-// Forever, or never: JSON has it as -1.
+// Forever, or never, is any negative duration: JSON has it as -1.
 const Forever = Seconds(-time.Second)
 
 // MarshalJSON gives a number of seconds.
 func (s Seconds) MarshalJSON() ([]byte, error) {
+	if s < 0 {
+		s = Forever
+	}
 	return strconv.AppendFloat(nil, time.Duration(s).Round(time.Microsecond).Seconds(), 'f', -1, 64), nil
 }
 

@@ -191,6 +191,9 @@ func TestHealth(t *testing.T) {
 }
 
 func TestSecondsInJSON(t *testing.T) {
+	if b, err := json.Marshal(Seconds(-1)); err != nil || string(b) != "-1" {
+		t.Errorf("the least negative duration is %s, %v", b, err)
+	}
 	for want, d := range map[string]time.Duration{"0": 0, "1.5": 1500 * time.Millisecond, "0.000212": 212 * time.Microsecond, "-1": -time.Second, "7200": 2 * time.Hour} {
 		b, err := json.Marshal(Seconds(d))
 		if err != nil || string(b) != want {
