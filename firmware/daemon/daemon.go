@@ -96,13 +96,7 @@ type counters struct {
 
 // Run runs the daemon until ctx ends. stop is asked then how to end; reload gives a value for each reload that is asked for.
 func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() Stop) (err error) {
-	d := &Daemon{
-		options: o, config: o.Config, log: o.Log, now: bootTime, said: make(map[string]time.Time),
-		stale: make(map[string][]advertise.Record), asked: make(chan func()),
-		errors: bucket{rate: 10, burst: 20},
-	}
-	d.started = d.now()
-	d.handovers.now = d.now
+	d := newDaemon(o)
 	// The socket's lock comes first: there may be one daemon only.
 	if err := d.listen(); err != nil {
 		return err
@@ -120,6 +114,17 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() St
 	return d.loop(ctx)
 }
 
+func newDaemon(o Options) *Daemon {
+	d := &Daemon{
+		options: o, config: o.Config, log: o.Log, now: bootTime, said: make(map[string]time.Time),
+		stale: make(map[string][]advertise.Record), asked: make(chan func()),
+		errors: bucket{rate: 10, burst: 20},
+	}
+	d.started = d.now()
+	d.handovers.now = d.now
+	return d
+}
+
 // open opens the drivers, bottom up, and takes up what an earlier process left.
 func (d *Daemon) open() error {
 	g := &d.config.Global
@@ -129,21 +134,6 @@ func (d *Daemon) open() error {
 	key, err := engine.LoadKey(g.LKEKey)
 	if err != nil {
 		return err
-	}
-	if err := d.useKey(key); err != nil {
-		return err
-	}
-	boot, err := bootID()
-	if err != nil {
-		return err
-	}
-	var entries []journal.Entry
-	var dropped int64
-	if d.journal, entries, dropped, err = journal.Open(g.StateDir, boot); err != nil {
-		return err
-	}
-	if dropped > 0 {
-		d.log.Warn("dropped a torn entry at the end of the journal", "octets", dropped)
 	}
 	if d.host, err = hostnet.Open(); err != nil {
 		return err
@@ -166,6 +156,26 @@ func (d *Daemon) open() error {
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
 	d.engine = engine.New(engine.NewSoftware(key, rand.Reader), d.workers, g.Queue)
+	return d.begin(&key.PublicKey)
+}
+
+// begin starts the cores on drivers that are open.
+func (d *Daemon) begin(key *rsa.PublicKey) error {
+	if err := d.useKey(key); err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	var entries []journal.Entry
+	var dropped int64
+	if d.journal, entries, dropped, err = journal.Open(d.config.Global.StateDir, boot); err != nil {
+		return err
+	}
+	if dropped > 0 {
+		d.log.Warn("dropped a torn entry at the end of the journal", "octets", dropped)
+	}
 	for _, l := range d.config.Links {
 		d.links = append(d.links, &link{config: l})
 	}
@@ -174,7 +184,7 @@ func (d *Daemon) open() error {
 }
 
 // useKey takes the RSA key whose public half nodes encrypt for.
-func (d *Daemon) useKey(key *rsa.PrivateKey) error {
+func (d *Daemon) useKey(key *rsa.PublicKey) error {
 	spki, err := ndp.MarshalSPKI(ndp.PublicKey{Modulus: key.N.Bytes(), Exponent: key.E})
 	if err != nil {
 		return fmt.Errorf("public key of %s: %w", d.config.Global.LKEKey, err)

@@ -43,7 +43,8 @@ func (d *Daemon) reload(c *config.Config) {
 	for _, lc := range c.Links {
 		l := &link{config: lc}
 		if i := slices.IndexFunc(kept, func(k *link) bool { return k.config.Name == lc.Name }); i >= 0 {
-			l, kept = kept[i], slices.Delete(kept, i, i+1)
+			l = kept[i]
+			kept = slices.Delete(kept, i, i+1)
 			l.config = lc
 		}
 		d.links = append(d.links, l)
