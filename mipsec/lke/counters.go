@@ -17,6 +17,7 @@ const (
 	countAcks
 	countRefusals
 	countDADStarted
+	countAdverts
 	countValid
 	countExpired
 	countReplayed
@@ -118,6 +119,7 @@ var routerCounterNames = [routerCounterCount]string{
 	countAcks:         "key_acks_sent",
 	countRefusals:     "key_acks_refusing",
 	countDADStarted:   "dad_started",
+	countAdverts:      "dad_adverts_taken",
 	countValid:        "associations_made",
 	countExpired:      "associations_expired",
 	countReplayed:     "adverts_replayed",

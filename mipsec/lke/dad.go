@@ -126,6 +126,7 @@ func (r *Router) dadAdvert(n *routerNode, p *ipv6.Packet, m ndp.NeighborAdvert) 
 		r.settle(n)
 		return
 	}
+	r.count.add(countAdverts)
 	if a := n.dad.candidate; a.advert == nil {
 		a.advert = append([]byte(nil), p.Raw...)
 	}
