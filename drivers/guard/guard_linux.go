@@ -1,59 +1,362 @@
 package guard
 
-import "net/netip"
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/ipv6"
+)
+
+const (
+	routeLocal = 2 // RTN_LOCAL
+
+	metaSecPath = 25 // NFT_META_SECPATH: 1 if the packet came through IPsec
+)
 
 // Guard is the router's table. A nil *Guard stands for a kernel that cannot have one: its methods do nothing.
-type Guard struct{}
+type Guard struct {
+	t                       *table
+	routers, links, tunnels *set // guarded by t.mu
+	tunnelRules             []rule
+	reasons                 []string
+}
 
-// Open makes the table, or takes over the one an earlier process left, with its pairs. The error wraps ErrUnsupported
-// where the kernel has no nftables.
-func Open() (*Guard, error) { return nil, ErrUnsupported }
+// Open makes the table, or takes over the one an earlier process left, with its pairs: what they let through goes on
+// without a gap. The error wraps ErrUnsupported where the kernel has no nftables. All that it needs of the network
+// namespace it opens on the calling thread.
+func Open() (*Guard, error) {
+	c, err := dialNFT()
+	if err != nil {
+		return nil, err
+	}
+	g, err := open(c)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	g.t.watch()
+	return g, nil
+}
+
+func open(c *nft) (*Guard, error) {
+	there, err := c.exists(Table)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{
+		routers: newSet("routers", typeAddr, 16),
+		links:   newSet("links", typeName, unix.IFNAMSIZ),
+		tunnels: newSet("tunnels", typePair, 32),
+	}
+	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels}}
+	g.tunnelRules = tunnelRules(g.routers.name, g.tunnels.name)
+	checked := false
+	if there {
+		for _, s := range g.t.sets {
+			// An element of another length is from another version, or not from us.
+			have, err := s.read(c, Table)
+			if err != nil {
+				return nil, explain(err)
+			}
+			for e := range have {
+				if len(e) == int(s.length) {
+					s.elements[e] = true
+				}
+			}
+		}
+		old, err := g.t.read()
+		if err != nil {
+			return nil, explain(err)
+		}
+		checked = len(old) > mobilityRuleCount
+	}
+	g.reasons, err = g.t.makeBest(func(f features) []rule {
+		rules := append(mobilityRules(f, g.routers.name), linkLocalRules(f, g.links.name)...)
+		if checked {
+			rules = append(rules, g.tunnelRules...)
+		}
+		return rules
+	})
+	return g, err
+}
+
+// features is what of nftables a kernel may lack.
+type features struct {
+	secPath bool // meta secpath, with XFRM
+	fib     bool // fib lookups (OpenWrt: kmod-nft-fib)
+}
+
+// makeBest makes the table with all features that the kernel has, and tells what the lack of the others means.
+func (t *table) makeBest(rules func(features) []rule) ([]string, error) {
+	var firstErr error
+	for _, f := range []features{{true, true}, {false, true}, {true, false}, {false, false}} {
+		err := t.make(rules(f))
+		if firstErr == nil {
+			firstErr = err
+		}
+		if err == nil {
+			return f.lack(firstErr), nil
+		}
+		if errors.Is(err, unix.EPERM) {
+			break
+		}
+	}
+	return nil, explain(firstErr)
+}
+
+func (f features) lack(err error) []string {
+	var all []string
+	if !f.secPath {
+		all = append(all, fmt.Sprintf("nftables has no `meta secpath` (%v): mobility headers under IPsec are dropped too", err))
+	}
+	if !f.fib {
+		all = append(all, fmt.Sprintf("nftables has no `fib` (%v; OpenWrt: kmod-nft-fib): mobility headers to other addresses "+
+			"of this host than those on served links are answered by the kernel", err))
+	}
+	return all
+}
+
+// notByIPsec matches packets that did not come through IPsec: those that did have a protocol-135 socket as receiver.
+func (f features) notByIPsec() []expression {
+	if !f.secPath {
+		return nil
+	}
+	return []expression{meta(metaSecPath), is(0)}
+}
+
+func protocol(p byte) []expression { return []expression{meta(unix.NFT_META_L4PROTO), is(p)} }
+
+func sequence(parts ...[]expression) []expression { return slices.Concat(parts...) }
+
+const (
+	headerSource      = 8  // offsets in the IPv6 header
+	headerDestination = 24 //
+
+	mobilityRuleCount = 2
+)
+
+func address(register uint32, offset uint32) expression {
+	return payload(register, unix.NFT_PAYLOAD_NETWORK_HEADER, offset, 16)
+}
+
+// mobilityRules drop mobility headers to this host, behind whatever extension headers. Where the kernel cannot say which
+// addresses are its own, it is those of the set.
+func mobilityRules(f features, own string) []rule {
+	local := []expression{destinationType(), is(native32(routeLocal)...)}
+	if !f.fib {
+		local = []expression{address(first, headerDestination), in(own)}
+	}
+	return []rule{{
+		name: "mobility_header", about: "read from packet sockets",
+		match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec(), local),
+	}}
+}
+
+// linkLocalRules drop mobility headers to link-local addresses on served links.
+func linkLocalRules(f features, links string) []rule {
+	tenBits, linkLocal := [16]byte{0xff, 0xc0}, [16]byte{0xfe, 0x80} // fe80::/10
+	return []rule{{
+		name: "mobility_header", about: "read from packet sockets, on served links",
+		match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec(), []expression{
+			address(first, headerDestination), masked(tenBits[:]), is(linkLocal[:]...),
+			meta(unix.NFT_META_IIFNAME), in(links),
+		}),
+	}}
+}
+
+// tunnelRules drop tunnel packets to the router that are not of an admitted pair. A fragment does not show what it holds,
+// and the kernel puts it together behind all rules, unless connection tracking does so before them: fragments of tunnel
+// packets that get here are dropped. (A packet too short to show an inner source passes: no tunnel device takes it.)
+func tunnelRules(routers, tunnels string) []rule {
+	toRouter := []expression{address(first, headerDestination), in(routers)}
+	fragment := func(next byte) rule {
+		return rule{name: "tunnel_fragment", about: "would be put together unchecked",
+			match: sequence(toRouter, []expression{extension(ipv6.ProtoFragment, 0), is(next)})}
+	}
+	return []rule{
+		fragment(ipv6.ProtoIPv6), fragment(ipv6.ProtoDestination), fragment(ipv6.ProtoRouting), fragment(ipv6.ProtoFragment),
+		{name: "tunnel_source", about: "outer and inner source are no binding",
+			// The protocol comes last: nft aborts when it lists a look into the transport header behind `meta l4proto 41`.
+			match: sequence(toRouter, []expression{
+				address(first, headerSource),
+				payload(second, unix.NFT_PAYLOAD_TRANSPORT_HEADER, headerSource, 16),
+				notIn(tunnels),
+			}, protocol(ipv6.ProtoIPv6))},
+	}
+}
 
 // SetRouters says which addresses are the router's own on its served links (tunnel packets to them are checked) and what
 // the served links are called (mobility headers to link-local addresses are kept from the kernel there). It replaces
 // what was set before in one transaction.
-func (g *Guard) SetRouters(addrs []netip.Addr, links []string) error { return nil }
+func (g *Guard) SetRouters(addrs []netip.Addr, links []string) error {
+	if g == nil {
+		return nil
+	}
+	routers, names := make(map[string]bool), make(map[string]bool)
+	for _, a := range addrs {
+		if !a.Is6() {
+			return fmt.Errorf("router address %s is not an IPv6 address", a)
+		}
+		routers[string(a.WithZone("").AsSlice())] = true
+	}
+	for _, l := range links {
+		if l == "" || len(l) >= unix.IFNAMSIZ {
+			return fmt.Errorf("link name %q: it must have 1 to %d characters", l, unix.IFNAMSIZ-1)
+		}
+		var b [unix.IFNAMSIZ]byte
+		copy(b[:], l)
+		names[string(b[:])] = true
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	g.routers.elements, g.links.elements = routers, names
+	return g.t.change(func(tx *transaction) {
+		g.routers.replace(tx, Table)
+		g.links.replace(tx, Table)
+	})
+}
+
+// change carries out a transaction on the table, whose sets have been brought up to date: if the kernel has lost the
+// table, it gets the whole of it.
+func (t *table) change(fill func(tx *transaction)) error {
+	if t.closed {
+		return errors.New("the guard is closed")
+	}
+	var tx transaction
+	fill(&tx)
+	err := t.nft.commit(&tx)
+	if errors.Is(err, unix.ENOENT) {
+		err = t.make(t.rules)
+		if err == nil {
+			t.restored.Add(1)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("change table ip6 %s: %w", t.name, err)
+	}
+	return nil
+}
+
+// CheckTunnels says whether tunnel packets to the router's addresses have to be of an admitted pair. Forwarding by the
+// kernel's devices needs that; where this process takes the packets out of the tunnel it checks them itself.
+func (g *Guard) CheckTunnels(on bool) error {
+	if g == nil {
+		return nil
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	if (len(g.t.rules) > mobilityRuleCount) == on {
+		return nil
+	}
+	rules := slices.Clone(g.t.rules[:mobilityRuleCount])
+	if on {
+		rules = append(rules, g.tunnelRules...)
+	}
+	g.t.look()
+	if err := g.t.make(rules); err != nil {
+		return fmt.Errorf("check tunnel packets: %w", explain(err))
+	}
+	return nil
+}
+
+func pairElement(outer, inner netip.Addr) (string, error) {
+	if !ipv6.IsRoutableUnicast(outer) || !ipv6.IsRoutableUnicast(inner) {
+		return "", fmt.Errorf("tunnel from %s for %s: both must be routable unicast addresses", outer, inner)
+	}
+	return string(append(outer.AsSlice(), inner.AsSlice()...)), nil
+}
 
 // AddTunnel admits tunnel packets with this outer and inner source. To add a pair twice is no error.
-func (g *Guard) AddTunnel(outer, inner netip.Addr) error { return nil }
+func (g *Guard) AddTunnel(outer, inner netip.Addr) error {
+	if g == nil {
+		return nil
+	}
+	e, err := pairElement(outer, inner)
+	if err != nil {
+		return err
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	g.tunnels.elements[e] = true
+	return g.t.change(func(tx *transaction) {
+		g.tunnels.change(tx, Table, unix.NFT_MSG_NEWSETELEM, []string{e})
+	})
+}
 
 // RemoveTunnel takes a pair back. To remove one that is not there is no error.
-func (g *Guard) RemoveTunnel(outer, inner netip.Addr) error { return nil }
+func (g *Guard) RemoveTunnel(outer, inner netip.Addr) error {
+	if g == nil {
+		return nil
+	}
+	e, err := pairElement(outer, inner)
+	if err != nil {
+		return err
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	if !g.tunnels.elements[e] {
+		return nil
+	}
+	delete(g.tunnels.elements, e)
+	return g.t.change(func(tx *transaction) {
+		g.tunnels.change(tx, Table, unix.NFT_MSG_DELSETELEM, []string{e})
+	})
+}
 
-// Tunnels lists the pairs that are admitted.
-func (g *Guard) Tunnels() []Pair { return nil }
+// Tunnels lists the pairs that are admitted, in order.
+func (g *Guard) Tunnels() []Pair {
+	if g == nil {
+		return nil
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	var all []Pair
+	for e := range g.tunnels.elements {
+		all = append(all, Pair{netip.AddrFrom16([16]byte([]byte(e[:16]))), netip.AddrFrom16([16]byte([]byte(e[16:])))})
+	}
+	slices.SortFunc(all, func(a, b Pair) int {
+		if c := a.Outer.Compare(b.Outer); c != 0 {
+			return c
+		}
+		return a.Inner.Compare(b.Inner)
+	})
+	return all
+}
+
+// Reasons says what the kernel lacks and what that means, a sentence each.
+func (g *Guard) Reasons() []string {
+	if g == nil {
+		return nil
+	}
+	return slices.Clone(g.reasons)
+}
 
 // Present reports whether the kernel still has the whole table.
-func (g *Guard) Present() bool { return false }
+func (g *Guard) Present() bool { return g != nil && g.t.present() }
 
 // Restore puts the table back as it should be. The guard does so itself when it sees that the table went away.
-func (g *Guard) Restore() error { return nil }
+func (g *Guard) Restore() error {
+	if g == nil {
+		return nil
+	}
+	return g.t.restore()
+}
 
 // Counters yields what the rules dropped, and how often the table had to be restored.
-func (g *Guard) Counters(yield func(name string, value uint64)) {}
+func (g *Guard) Counters(yield func(name string, value uint64)) {
+	if g != nil {
+		g.t.counters(yield)
+	}
+}
 
 // Close stops watching the table and, unless leave, removes it.
-func (g *Guard) Close(leave bool) error { return nil }
-
-// Node is the mobile node's table. A nil *Node stands for a kernel that cannot have one.
-type Node struct{}
-
-// OpenNode makes the mobile node's table: the kernel does not see solicitations from the unspecified address that carry an
-// LKE authentication request (it would answer without the reply option, which voids the association), nor mobility
-// headers for its own addresses.
-func OpenNode() (*Node, error) { return nil, ErrUnsupported }
-
-// Present reports whether the kernel still has the whole table.
-func (n *Node) Present() bool { return false }
-
-// Restore puts the table back. The guard does so itself when it sees that the table went away.
-func (n *Node) Restore() error { return nil }
-
-// Counters yields what the rules dropped, and how often the table had to be restored.
-func (n *Node) Counters(yield func(name string, value uint64)) {}
-
-// Close stops watching the table and, unless leave, removes it.
-func (n *Node) Close(leave bool) error { return nil }
-
-// Cleanup removes the tables that an earlier process left and says which.
-func Cleanup() ([]string, error) { return nil, nil }
+func (g *Guard) Close(leave bool) error {
+	if g == nil {
+		return nil
+	}
+	return g.t.close(leave)
+}

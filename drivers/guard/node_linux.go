@@ -1,0 +1,150 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/ipv6"
+)
+
+// Node is the mobile node's table. A nil *Node stands for a kernel that cannot have one.
+type Node struct {
+	t       *table
+	reasons []string
+}
+
+// OpenNode makes the mobile node's table: the kernel does not see solicitations from the unspecified address that carry an
+// LKE authentication request (it would answer without the reply option, which voids the association), nor mobility
+// headers for its own addresses.
+func OpenNode() (*Node, error) {
+	c, err := dialNFT()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.exists(NodeTable); err != nil {
+		c.Close()
+		return nil, err
+	}
+	n := &Node{t: &table{name: NodeTable, nft: c}}
+	n.reasons, err = n.t.makeBest(func(f features) []rule {
+		mobility := mobilityRules(f, "")
+		if !f.fib {
+			// A mobile node forwards nothing: what comes is for it.
+			mobility = []rule{{
+				name: "mobility_header", about: "read from packet sockets",
+				match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec()),
+			}}
+		}
+		return append(mobility, solicitationRules()...)
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	n.t.watch()
+	return n, nil
+}
+
+const (
+	neighbourSolicitation = 135 // ICMPv6 type
+	solicitationLen       = 24  // of a solicitation before its options (RFC 4861 section 4.3)
+
+	optionAuthentication    = 7 // LKE DAD Authentication Request ...
+	optionAuthenticationLen = 6 // ... in units of 8 octets; a Length of 1 is RFC 6275's Advertisement Interval
+	optionNonce             = 14
+)
+
+// solicitationRules drop solicitations of Duplicate Address Detection that ask for authentication. The option is looked
+// for as the first one, and behind a nonce (RFC 7527) or two of them.
+func solicitationRules() []rule {
+	var unspecified [16]byte
+	icmp := func(offset uint32, octets ...byte) []expression {
+		return []expression{
+			payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, uint32(len(octets))), is(octets...),
+		}
+	}
+	match := sequence(
+		[]expression{address(first, headerSource), is(unspecified[:]...)},
+		protocol(ipv6.ProtoICMPv6), icmp(0, neighbourSolicitation),
+	)
+	var all []rule
+	for before := range uint32(3) {
+		at := uint32(solicitationLen)
+		this := slices.Clone(match)
+		for range before {
+			this = append(this, icmp(at, optionNonce, 1)...)
+			at += 8
+		}
+		all = append(all, rule{
+			name: "authenticated_solicitation", about: "answered by the mobile node itself",
+			match: append(this, icmp(at, optionAuthentication, optionAuthenticationLen)...),
+		})
+	}
+	return all
+}
+
+// Reasons says what the kernel lacks and what that means, a sentence each.
+func (n *Node) Reasons() []string {
+	if n == nil {
+		return nil
+	}
+	return slices.Clone(n.reasons)
+}
+
+// Present reports whether the kernel still has the whole table.
+func (n *Node) Present() bool { return n != nil && n.t.present() }
+
+// Restore puts the table back. The guard does so itself when it sees that the table went away.
+func (n *Node) Restore() error {
+	if n == nil {
+		return nil
+	}
+	return n.t.restore()
+}
+
+// Counters yields what the rules dropped, and how often the table had to be restored.
+func (n *Node) Counters(yield func(name string, value uint64)) {
+	if n != nil {
+		n.t.counters(yield)
+	}
+}
+
+// Close stops watching the table and, unless leave, removes it.
+func (n *Node) Close(leave bool) error {
+	if n == nil {
+		return nil
+	}
+	return n.t.close(leave)
+}
+
+// Cleanup removes the router's table that an earlier process left and says so. That the kernel has no nftables is no
+// error.
+func Cleanup() ([]string, error) { return cleanup(Table) }
+
+// CleanupNode removes the mobile node's table.
+func CleanupNode() ([]string, error) { return cleanup(NodeTable) }
+
+func cleanup(name string) ([]string, error) {
+	c, err := dialNFT()
+	if errors.Is(err, ErrUnsupported) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	there, err := c.exists(name)
+	if errors.Is(err, ErrUnsupported) {
+		return nil, nil
+	}
+	if err != nil || !there {
+		return nil, err
+	}
+	if err := c.remove(name); err != nil {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("nftables table ip6 %s", name)}, nil
+}
