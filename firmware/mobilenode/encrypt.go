@@ -29,8 +29,7 @@ func Encrypt(der []byte, key [lke.KeyLen]byte) ([]byte, error) {
 	public := &rsa.PublicKey{N: new(big.Int).SetBytes(parsed.Modulus), E: parsed.Exponent}
 	// The draft leaves the padding open; routers take PKCS #1 v1.5 (as RFC 5269's do), so nothing else can be sent. The
 	// weakness for which Go deprecates it, a padding oracle, is one of the decrypting side, which answers a wrong padding
-	// as it does a wrong key.
-	//lint:ignore SA1019 the protocol's padding, see above
+	// as it does a wrong key. (For staticcheck that is SA1019, as soon as go.mod names a Go that deprecates it.)
 	ciphertext, err := rsa.EncryptPKCS1v15(rand.Reader, public, key[:])
 	if err != nil {
 		return nil, fmt.Errorf("encrypt the key: %w", err)
