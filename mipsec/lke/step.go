@@ -124,7 +124,7 @@ type Record struct {
 }
 
 // String hides the key from %v and from any logger.
-func (r *Record) String() string { return "record of " + r.Home.String() }
+func (r Record) String() string { return "record of " + r.Home.String() }
 
 // GoString hides the key from %#v.
-func (r *Record) GoString() string { return r.String() }
+func (r Record) GoString() string { return r.String() }
