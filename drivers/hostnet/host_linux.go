@@ -26,13 +26,15 @@ const (
 	// attempts is how often a dump is begun again that a change interrupted. The notifications that follow set right what
 	// the last one got wrong.
 	attempts = 3
+
+	// maxDrain is more notifications than fit into any buffer.
+	maxDrain = 1 << 17
 )
 
 var _ View = (*Host)(nil)
 
 // Host is the View of the kernel.
 type Host struct {
-	now     func() time.Time
 	route   *source
 	xfrm    *source // nil where the kernel has no XFRM
 	changes chan struct{}
@@ -57,7 +59,7 @@ type source struct {
 func Open() (*Host, error) { return open(eventBuffer) }
 
 func open(buffer int) (*Host, error) {
-	h := &Host{now: time.Now, changes: make(chan struct{}, 1), done: make(chan struct{}), mirror: newMirror()}
+	h := &Host{changes: make(chan struct{}, 1), done: make(chan struct{}), mirror: newMirror()}
 	var err error
 	h.route, err = openSource(unix.NETLINK_ROUTE, buffer, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_NEIGH)
 	if err != nil {
@@ -130,6 +132,23 @@ func (s *source) request(kind netlink.HeaderType, body []byte) ([]netlink.Messag
 	return messages, nil
 }
 
+// drain throws away what waits on the notification socket. After a loss the kernel silently drops all further notifications
+// until the queue has been empty once: a mirror that was read before that could stay wrong.
+func (s *source) drain() {
+	raw, err := s.events.SyscallConn()
+	if err != nil {
+		return
+	}
+	var buf [64]byte // the rest of a message is thrown away with it
+	_ = raw.Control(func(fd uintptr) {
+		for range maxDrain {
+			if _, _, err := unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT); errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EBADF) {
+				return
+			}
+		}
+	})
+}
+
 // follow applies notifications until the socket is closed, and reads all anew when some were lost.
 func (h *Host) follow(s *source, apply func([]netlink.Message) (lost bool), read func() error) {
 	for {
@@ -146,7 +165,8 @@ func (h *Host) follow(s *source, apply func([]netlink.Message) (lost bool), read
 			h.failures.Add(1)
 			h.rest()
 		}
-		for h.resyncs.Add(1); read() != nil; {
+		h.resyncs.Add(1)
+		for s.drain(); read() != nil; s.drain() {
 			h.failures.Add(1)
 			if !h.rest() {
 				return
@@ -169,7 +189,7 @@ func (h *Host) rest() bool {
 
 func (h *Host) applyRoute(messages []netlink.Message) (lost bool) {
 	h.events.Add(uint64(len(messages)))
-	now, changed := h.now(), false
+	now, changed := time.Now(), false
 	h.mu.Lock()
 	for _, m := range messages {
 		changed = h.mirror.apply(now, m) || changed
@@ -205,7 +225,7 @@ func (h *Host) changed() {
 // readRoute reads links, addresses and neighbours.
 func (h *Host) readRoute() error {
 	fresh := newMirror()
-	now := h.now()
+	now := time.Now()
 	for _, table := range []struct {
 		what string
 		kind netlink.HeaderType
@@ -258,7 +278,7 @@ func (h *Host) readXFRM() error {
 
 // Links implements View.
 func (h *Host) Links() []Link {
-	now := h.now()
+	now := time.Now()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	links := make([]Link, 0, len(h.mirror.links))
@@ -274,7 +294,7 @@ func (h *Host) Link(name string) (Link, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if s := h.mirror.byName(name); s != nil {
-		return s.view(h.now()), true
+		return s.view(time.Now()), true
 	}
 	return Link{}, false
 }

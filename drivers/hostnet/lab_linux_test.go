@@ -1,0 +1,153 @@
+package hostnet
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/ipv6"
+)
+
+// patience bounds each wait of these tests; none is expected to come near it.
+const patience = 5 * time.Second
+
+// newLab gives a lab of namespaces. Where this process may make none, the test is skipped; under CI it fails.
+func newLab(t testing.TB, names ...string) (lab *netlab.Lab, spaces []*netlab.Namespace) {
+	t.Helper()
+	lab = netlab.New()
+	t.Cleanup(func() { lab.Close() })
+	for _, name := range names {
+		ns, err := lab.Namespace(name)
+		if err != nil {
+			if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
+				t.Skipf("this test needs root to make network namespaces: %v", err)
+			}
+			t.Fatalf("this test needs network namespaces: %v", err)
+		}
+		spaces = append(spaces, ns)
+	}
+	return lab, spaces
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// openIn opens a Host in a namespace.
+func openIn(t testing.TB, ns *netlab.Namespace, buffer int) *Host {
+	t.Helper()
+	var h *Host
+	check(t, ns.Do(func() (err error) {
+		h, err = open(buffer)
+		return err
+	}))
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// await waits for a condition.
+func await(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func counter(h View, name string) (value uint64) {
+	found := false
+	h.Counters(func(n string, v uint64) {
+		if n == name {
+			value, found = v, true
+		}
+	})
+	if !found {
+		panic("no counter " + name)
+	}
+	return value
+}
+
+// request sends messages to the kernel in a namespace.
+func request(t testing.TB, ns *netlab.Namespace, messages ...netlink.Message) {
+	t.Helper()
+	check(t, ns.Do(func() error {
+		c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for _, m := range messages {
+			m.Header.Flags |= netlink.Request | netlink.Acknowledge
+			if _, err := c.Execute(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func attributes(f func(*netlink.AttributeEncoder)) []byte {
+	ae := netlink.NewAttributeEncoder()
+	f(ae)
+	b, err := ae.Encode()
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// neighbour is the message that makes or removes a neighbour.
+func neighbour(kind netlink.HeaderType, link int, addr netip.Addr, hw ipv6.LinkAddr, state uint16, flags uint8) netlink.Message {
+	b := make([]byte, neighbourHead)
+	b[0], b[10] = unix.AF_INET6, flags
+	binary.NativeEndian.PutUint32(b[4:8], uint32(link))
+	binary.NativeEndian.PutUint16(b[8:10], state)
+	return netlink.Message{
+		Header: netlink.Header{Type: kind, Flags: netlink.Create | netlink.Replace},
+		Data: append(b, attributes(func(ae *netlink.AttributeEncoder) {
+			ae.Bytes(unix.NDA_DST, addr.AsSlice())
+			if !hw.IsZero() {
+				ae.Bytes(unix.NDA_LLADDR, hw[:])
+			}
+		})...),
+	}
+}
+
+// address is the message that gives a link an address with lifetimes in seconds.
+func address(link int, prefix netip.Prefix, preferred, valid, flags uint32) netlink.Message {
+	b := make([]byte, addressHead)
+	b[0], b[1] = unix.AF_INET6, uint8(prefix.Bits())
+	binary.NativeEndian.PutUint32(b[4:8], uint32(link))
+	info := make([]byte, 16)
+	binary.NativeEndian.PutUint32(info[0:4], preferred)
+	binary.NativeEndian.PutUint32(info[4:8], valid)
+	return netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_NEWADDR, Flags: netlink.Create | netlink.Replace},
+		Data: append(b, attributes(func(ae *netlink.AttributeEncoder) {
+			ae.Bytes(unix.IFA_ADDRESS, prefix.Addr().AsSlice())
+			ae.Bytes(unix.IFA_CACHEINFO, info)
+			ae.Uint32(unix.IFA_FLAGS, flags)
+		})...),
+	}
+}
+
+// rename is the message that gives a link another name.
+func rename(link int, name string) netlink.Message {
+	b := make([]byte, linkHead)
+	binary.NativeEndian.PutUint32(b[4:8], uint32(link))
+	return netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_NEWLINK},
+		Data:   append(b, attributes(func(ae *netlink.AttributeEncoder) { ae.String(unix.IFLA_IFNAME, name) })...),
+	}
+}
