@@ -195,6 +195,10 @@ func TestFastAuthLengths(t *testing.T) {
 			}
 		})
 	}
+	fbu := mobility.FastBindingUpdate{Auth: mobility.FastAuth{Present: true, MAC: mobility.HMACSHA256}}.Append(nil)
+	if err := mobility.SignBADF(fbu, kbm, careOf, router, mobility.HMACSHA1); !errors.Is(err, mobility.ErrMissing) {
+		t.Errorf("place for another algorithm: %v", err)
+	}
 	if err := mobility.SignBADF(nil, kbm, careOf, router, mobility.FastMAC(2)); !errors.Is(err, mobility.ErrMissing) {
 		t.Errorf("unknown algorithm: %v", err)
 	}

@@ -245,6 +245,30 @@ func TestMessagesOptions(t *testing.T) {
 	}
 }
 
+// The walker gives each option with its place and passes over padding of both kinds.
+func TestOptionsWalk(t *testing.T) {
+	mh := unhex(t, "3b 04 05 00 0000 0102 8000 0069 00 0100 fa03 010203 0104 00000000 fb00 00 0103 000000 fc02 aabb")
+	options := mobility.OptionsAt(mh, 12)
+	for _, want := range []mobility.Option{
+		{Type: 0xfa, Data: []byte{1, 2, 3}, Offset: 15},
+		{Type: 0xfb, Data: []byte{}, Offset: 26},
+		{Type: 0xfc, Data: []byte{0xaa, 0xbb}, Offset: 34},
+	} {
+		if got, ok := options.Next(); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v, want %+v", got, ok, want)
+		}
+	}
+	if o, ok := options.Next(); ok || options.Err() != nil {
+		t.Errorf("after the last: %+v, %v", o, options.Err())
+	}
+	for _, offset := range []int{-1, len(mh) + 1} {
+		options := mobility.OptionsAt(mh, offset)
+		if _, ok := options.Next(); ok || !errors.Is(options.Err(), mobility.ErrLength) {
+			t.Errorf("offset %d: %v", offset, options.Err())
+		}
+	}
+}
+
 // Options of a length that they cannot have, repeated, missing, or in the wrong place.
 func TestBadOptions(t *testing.T) {
 	find := func(name string) message {
@@ -309,9 +333,11 @@ func TestHandoverMisprintedOption(t *testing.T) {
 
 // The r bit of the Finished Request, not the option's presence, asks for Finished (LKE draft section 3.2.3).
 func TestFinishedRequestBit(t *testing.T) {
-	octets := unhex(t, "3b 02 06 00 0000 00 00 0102 0003 0606 7fff 0a0b0c0d 0102 0000")
-	if m, err := mobility.ParseBindingAck(header(t, octets), cp); err != nil || m.FinishedRequest {
-		t.Errorf("read %+v, %v", m, err)
+	for bits, want := range map[string]bool{"8000": true, "ffff": true, "7fff": false, "0000": false} {
+		octets := unhex(t, "3b 02 06 00 0000 00 00 0102 0003 0606", bits, "0a0b0c0d 0102 0000")
+		if m, err := mobility.ParseBindingAck(header(t, octets), cp); err != nil || m.FinishedRequest != want {
+			t.Errorf("%s: read %+v, %v", bits, m, err)
+		}
 	}
 }
 
