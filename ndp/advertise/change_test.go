@@ -85,6 +85,14 @@ func TestWhatIsNoChangeIsNotTold(t *testing.T) {
 	}
 
 	// What hosts must know is told at once: an end that comes earlier, or has come.
+	l.sent = nil
+	sooner := renewed
+	sooner.Prefixes = slices.Clone(renewed.Prefixes)
+	sooner.Prefixes[0].ValidUntil = l.now.Add(LimitPreferred + time.Minute)
+	l.reconfigure(sooner)
+	if len(l.sent) != 1 || l.sent[0].at != l.now {
+		t.Error("an earlier end of the valid lifetime was not told at once")
+	}
 	for _, end := range []time.Duration{time.Minute, 0} {
 		l.reconfigure(renewed)
 		l.pass(10 * time.Minute)
@@ -166,16 +174,21 @@ func TestPrefixThatDisappearsIsDeprecated(t *testing.T) {
 	if len(l.s.held) != 1 {
 		t.Errorf("%d prefixes are remembered, want 1", len(l.s.held))
 	}
-	// Hosts that ask are told, too.
+	// Hosts that ask are told, too, until the end and not after it.
 	l.reconfigure(cfg)
-	l.pass(time.Minute)
+	l.pass(100 * time.Second)
 	l.reconfigure(plain())
-	l.pass(time.Minute)
-	l.sent = nil
-	l.hear(solicit(hostLL, hostHW))
-	l.pass(time.Second)
-	if p, ok := l.last().prefix(twoPrefix); !ok || p.Valid != 0 {
-		t.Error("a host that asked was not told")
+	for _, told := range []bool{true, false} {
+		l.pass(LimitValid - time.Second)
+		l.sent = nil
+		l.hear(solicit(hostLL, hostHW))
+		l.pass(500 * time.Millisecond)
+		for _, a := range l.sent {
+			if _, ok := a.prefix(twoPrefix); ok != told && !a.multicast() {
+				t.Errorf("a host that asked was told: %v, want %v", ok, told)
+			}
+		}
+		l.pass(10 * time.Second)
 	}
 	// It comes back.
 	l.reconfigure(cfg)
@@ -199,6 +212,23 @@ func TestPrefixThatWasNeverToldIsNotStale(t *testing.T) {
 	}
 }
 
+func TestPrefixThatOneHostWasToldIsStale(t *testing.T) {
+	l := started(t, plain())
+	with := plain()
+	with.Prefixes = append(with.Prefixes, DefaultPrefix(twoPrefix))
+	l.reconfigure(with) // the rate limit holds it back
+	l.hear(solicit(hostLL, hostHW))
+	l.pass(time.Second)
+	if _, ok := l.last().prefix(twoPrefix); !ok || l.last().multicast() {
+		t.Fatal("the host was not told")
+	}
+	l.reconfigure(plain())
+	l.pass(10 * time.Second)
+	if p, ok := l.last().prefix(twoPrefix); !ok || p.Valid != 0 {
+		t.Error("the host is not told that the prefix is gone")
+	}
+}
+
 func TestInfinitePrefixStaysStale(t *testing.T) {
 	cfg := plain()
 	cfg.Prefixes = append(cfg.Prefixes, Prefix{Prefix: twoPrefix, OnLink: true, Valid: Infinite, Preferred: Infinite})
@@ -207,6 +237,11 @@ func TestInfinitePrefixStaysStale(t *testing.T) {
 	l.pass(90 * 24 * time.Hour)
 	if p, ok := l.last().prefix(twoPrefix); !ok || p.Valid != 0 {
 		t.Error("hosts may hold it for ever, but are not told any more")
+	}
+	for r := range l.s.Records {
+		if r.Prefix == twoPrefix && !r.Until.IsZero() {
+			t.Errorf("it is recorded until %v, want for ever", r.Until)
+		}
 	}
 }
 
@@ -388,5 +423,24 @@ func TestReconfigureWhileSilent(t *testing.T) {
 	l.step(InStart)
 	if l.last().src != otherLL || len(l.sent) != 1 {
 		t.Error("the new configuration does not hold")
+	}
+}
+
+// Any clock will do, one that began a moment ago too.
+func TestRenewalIsNoChangeOnAYoungClock(t *testing.T) {
+	until := func(d time.Duration) Config {
+		cfg := plain()
+		cfg.Prefixes[0].Valid, cfg.Prefixes[0].Preferred = Infinite, time.Hour
+		cfg.Prefixes[0].ValidUntil = time.Time{}.Add(d)
+		return cfg
+	}
+	l := newLink(t, until(2*time.Hour))
+	l.now = time.Time{}.Add(time.Second)
+	l.step(InStart)
+	l.pass(settling)
+	l.sent = nil
+	l.reconfigure(until(3 * time.Hour))
+	if len(l.sent) != 0 {
+		t.Error("a renewed lifetime was told at once")
 	}
 }

@@ -91,7 +91,7 @@ func (c *contents) options(now time.Time) (common []byte, rest [][]byte, home bo
 		}
 	}
 	for _, h := range c.held {
-		if h.gone && !h.over(now) {
+		if h.gone {
 			rest = append(rest, prefixOption(h.prefix, netip.Addr{}, h.onLink, h.autonomous, 0, 0))
 		}
 	}

@@ -251,12 +251,16 @@ func TestLifetimesThatDecrementAndThatDoNot(t *testing.T) {
 			Prefix: twoPrefix, Valid: LimitValid, Preferred: LimitPreferred,
 			ValidUntil: begin().Add(2 * time.Hour), PreferredUntil: begin().Add(time.Hour),
 		},
+		{Prefix: netip.MustParsePrefix("2001:db8:3::/64"), Valid: Infinite, Preferred: Infinite, ValidUntil: begin().Add(time.Hour)},
 	}
 	l := started(t, cfg)
 	l.pass(3 * time.Hour)
 	for _, a := range l.sent {
 		if p, _ := a.prefix(onePrefix); p.Valid != 2592000 || p.Preferred != 604800 { // RFC 4861 section 6.2.1: fixed
 			t.Errorf("fixed lifetimes are %d, %d after %v", p.Valid, p.Preferred, a.at.Sub(begin()))
+		}
+		if p, _ := a.prefix(netip.MustParsePrefix("2001:db8:3::/64")); p.Preferred != p.Valid || p.Valid > 3600 {
+			t.Errorf("after %v preferred is %d and valid %d", a.at.Sub(begin()), p.Preferred, p.Valid)
 		}
 		// The lesser of what is left and of the limit (RFC 9096 section 3.4), never over what is left (section 3.3, L-15).
 		left := func(d time.Duration) time.Duration { return max(d-a.at.Sub(begin()), 0) }

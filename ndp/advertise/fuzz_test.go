@@ -19,9 +19,11 @@ func FuzzSpeaker(f *testing.F) {
 	f.Add(append([]byte{0, 5, uint8(len(rs))}, rs...))
 	f.Add([]byte{0, 4, 1, 4, 2, 1, 9, 4, 0, 4, 7, 1, 255, 2, 1, 10, 1, 10})
 	f.Add([]byte{0, 6, 2, 6, 3, 1, 1, 7, 0, 2, 1, 50})
+	base := everything(f)
+	base.LinkMTU, base.MTU = 1280, 1280
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		cfg := everything(t)
-		cfg.LinkMTU, cfg.MTU = 1280, 1280
+		cfg := base
+		cfg.Rand = rand.NewChaCha8([32]byte{3})
 		s, err := NewSpeaker(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -73,8 +75,7 @@ func FuzzSpeaker(f *testing.F) {
 				take(s.Step(now, Input{Kind: InPacket, Packet: solicit(addr, hw)}))
 			case 4: // the configuration changes
 				b := next()
-				changed := everything(t)
-				changed.LinkMTU, changed.MTU = 1280, 1280
+				changed := cfg
 				changed.Prefixes = changed.Prefixes[:b%3]
 				changed.Routes = changed.Routes[:b/3%4]
 				if b&64 != 0 {

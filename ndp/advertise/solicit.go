@@ -138,8 +138,6 @@ func (s *Speaker) solicit(now time.Time, p *ipv6.Packet) {
 		return
 	}
 	// After the rate limit the random delay is counted from its end, so that routers asked at once do not answer at once.
+	// If the interval timer ends before, that advertisement is the answer.
 	s.solicited = s.earliest(now).Add(s.uniform(maxAnswerDelay))
-	if s.next.Before(s.solicited) {
-		s.solicited = s.next
-	}
 }

@@ -107,7 +107,7 @@ func (s *Speaker) start(now time.Time) []Effect {
 
 // missing reports that the router cannot call itself the home agent that it is configured to be.
 func (s *Speaker) missing(now time.Time) []Effect {
-	contents := s.contents(regular)
+	contents := s.contents(now, regular)
 	if !s.cfg.HomeAgent || contents.anchor(now) >= 0 {
 		return nil
 	}
@@ -266,7 +266,8 @@ func (s *Speaker) run(now time.Time, effects []Effect) []Effect {
 }
 
 // contents is what is said now in a voice.
-func (s *Speaker) contents(v voice) contents {
+func (s *Speaker) contents(now time.Time, v voice) contents {
+	s.forget(now)
 	return contents{
 		cfg: &s.cfg, held: s.held, withdrawn: s.withdrawn, voice: v, src: s.cfg.LinkLocal, hardware: s.cfg.Hardware,
 	}
@@ -274,10 +275,9 @@ func (s *Speaker) contents(v voice) contents {
 
 // advertise speaks to all nodes and sets the interval timer, whether it was asked or not.
 func (s *Speaker) advertise(now time.Time, effects []Effect) []Effect {
-	s.forget(now)
 	left := s.leaving[:0]
 	for _, l := range s.leaving {
-		c := s.contents(moved)
+		c := s.contents(now, moved)
 		c.src, c.hardware = l.addr, l.hardware
 		effects = s.multicast(now, &c, effects)
 		s.count.leaving++
@@ -286,7 +286,7 @@ func (s *Speaker) advertise(now time.Time, effects []Effect) []Effect {
 		}
 	}
 	s.leaving = left
-	c := s.contents(regular)
+	c := s.contents(now, regular)
 	effects = s.multicast(now, &c, effects)
 	s.tell(now)
 	if !s.solicited.IsZero() {
@@ -307,7 +307,7 @@ func (s *Speaker) advertise(now time.Time, effects []Effect) []Effect {
 
 // cease speaks one final advertisement. They are as far apart as the rate limit asks for.
 func (s *Speaker) cease(now time.Time, effects []Effect) []Effect {
-	c := s.contents(final)
+	c := s.contents(now, final)
 	effects = s.multicast(now, &c, effects)
 	s.count.final++
 	if s.finals--; s.finals == 0 {
@@ -320,7 +320,7 @@ func (s *Speaker) cease(now time.Time, effects []Effect) []Effect {
 
 // answer speaks to one host that asked.
 func (s *Speaker) answer(now time.Time, a answer, effects []Effect) []Effect {
-	c := s.contents(regular)
+	c := s.contents(now, regular)
 	for _, packet := range c.packets(now, a.addr) {
 		effects = append(effects, Effect{Kind: EffectSend, Link: s.cfg.Interface, LinkDst: a.hardware, Packet: packet})
 		s.count.packets++

@@ -197,6 +197,10 @@ func TestHaltIsSilent(t *testing.T) {
 	if len(l.sent) != 0 || l.s.Phase() != Silent {
 		t.Errorf("%d were sent", len(l.sent))
 	}
+	l.step(InStart)
+	if l.pass(2 * time.Second); len(l.sent) != 1 || !l.sent[0].multicast() {
+		t.Error("who asked before the restart is answered after it")
+	}
 }
 
 func TestStartAgainWhileCeasing(t *testing.T) {
