@@ -17,13 +17,8 @@ const (
 // openTUN makes the TUN device name. It is gone when the file is closed, or its process dies.
 func openTUN(name string) (*os.File, error) {
 	fd, err := unix.Open(tunPath, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	switch {
-	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV):
-		return nil, fmt.Errorf("open %s: %w (load or install the kernel module tun)", tunPath, err)
-	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
-		return nil, fmt.Errorf("open %s: %w (let the user that this runs as read and write it)", tunPath, err)
-	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", tunPath, err)
+	if err != nil {
+		return nil, explainTUN(err)
 	}
 	request, err := unix.NewIfreq(name)
 	if err != nil {
@@ -43,6 +38,18 @@ func openTUN(name string) (*os.File, error) {
 		return nil, fmt.Errorf("make TUN device %s: %w%s", name, errno, hint)
 	}
 	return os.NewFile(uintptr(fd), tunPath), nil
+}
+
+// explainTUN says what to do about a /dev/net/tun that cannot be opened.
+func explainTUN(err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV):
+		hint = " (load or install the kernel module tun)"
+	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+		hint = " (let the user that this runs as read and write it)"
+	}
+	return fmt.Errorf("open %s: %w%s", tunPath, err, hint)
 }
 
 // makeTUN makes the TUN device name, ours and up, and gives its index.
