@@ -14,8 +14,7 @@ type linkSection struct {
 	enabled bool
 }
 
-func linkTable() table[linkSection] {
-	type to = *linkSection
+func linkTable(l *linkSection) table {
 	const second = time.Second
 	// RFC 6275 section 7.5 allows intervals down to 0.03 and 0.07 seconds on links with mobile nodes.
 	interval := span{least: 70 * time.Millisecond, most: 1800 * second, example: "600"}
@@ -23,46 +22,46 @@ func linkTable() table[linkSection] {
 	minDelay := span{least: 30 * time.Millisecond, most: 3 * second, example: "3"}
 	lifetime := span{least: second, most: 9000 * second, whole: true, orZero: true, example: "9000"}
 	agentLifetime := span{least: second, most: 65535 * second, whole: true, orZero: true, example: "9000"}
-	return table[linkSection]{
+	return table{
 		typ: "link",
 		aliases: map[string]string{"interface": "device", "ifname": "device", "network": "device", "dns_search": "domain", "dnssl": "domain", "rdnss": "dns", "search": "domain",
 			"ra_maxinterval": "ra_max_interval", "ra_mininterval": "ra_min_interval", "ra_lifetime": "lifetime", "ra_mtu": "mtu", "ra_hoplimit": "hop_limit", "ra_preference": "preference",
 			"prefixes_from_device": "prefixes_from_interface"},
-		fields: []field[linkSection]{
-			{name: "device", set: func(l to, v string) *fault { return setDevice(&l.Device, v) }},
-			{name: "enabled", def: "1", set: func(l to, v string) *fault { return setBool(&l.enabled, v) }},
-			{name: "lke", def: "1", set: func(l to, v string) *fault { return setBool(&l.LKE, v) }},
-			{name: "allow_hidden_dad", def: "0", set: func(l to, v string) *fault { return setBool(&l.AllowHiddenDAD, v) }},
-			{name: "ra", def: "1", set: func(l to, v string) *fault { return setBool(&l.RA.Enabled, v) }},
-			{name: "ra_max_interval", def: "600", set: func(l to, v string) *fault { return interval.set(&l.RA.MaxInterval, v) }},
-			{name: "ra_min_interval", set: func(l to, v string) *fault { return minInterval.set(&l.RA.MinInterval, v) }},
-			{name: "ra_min_delay", set: func(l to, v string) *fault { return minDelay.set(&l.RA.MinDelay, v) }},
-			{name: "hop_limit", def: "64", set: func(l to, v string) *fault { return setInt(&l.RA.HopLimit, v, 0, 255, "64") }},
-			{name: "managed", def: "0", set: func(l to, v string) *fault { return setBool(&l.RA.Managed, v) }},
-			{name: "other", def: "0", set: func(l to, v string) *fault { return setBool(&l.RA.Other, v) }},
-			{name: "lifetime", def: "9000", set: func(l to, v string) *fault { return lifetime.set(&l.RA.Lifetime, v) }},
-			{name: "preference", def: "medium", set: func(l to, v string) *fault { return l.RA.Preference.set(v) }},
-			{name: "reachable_time", def: "0", set: func(l to, v string) *fault {
+		fields: []field{
+			{name: "device", set: func(v string) *fault { return setDevice(&l.Device, v) }},
+			{name: "enabled", def: "1", set: func(v string) *fault { return setBool(&l.enabled, v) }},
+			{name: "lke", def: "1", set: func(v string) *fault { return setBool(&l.LKE, v) }},
+			{name: "allow_hidden_dad", def: "0", set: func(v string) *fault { return setBool(&l.AllowHiddenDAD, v) }},
+			{name: "ra", def: "1", set: func(v string) *fault { return setBool(&l.RA.Enabled, v) }},
+			{name: "ra_max_interval", def: "600", set: func(v string) *fault { return interval.set(&l.RA.MaxInterval, v) }},
+			{name: "ra_min_interval", set: func(v string) *fault { return minInterval.set(&l.RA.MinInterval, v) }},
+			{name: "ra_min_delay", set: func(v string) *fault { return minDelay.set(&l.RA.MinDelay, v) }},
+			{name: "hop_limit", def: "64", set: func(v string) *fault { return setInt(&l.RA.HopLimit, v, 0, 255, "64") }},
+			{name: "managed", def: "0", set: func(v string) *fault { return setBool(&l.RA.Managed, v) }},
+			{name: "other", def: "0", set: func(v string) *fault { return setBool(&l.RA.Other, v) }},
+			{name: "lifetime", def: "9000", set: func(v string) *fault { return lifetime.set(&l.RA.Lifetime, v) }},
+			{name: "preference", def: "medium", set: func(v string) *fault { return l.RA.Preference.set(v) }},
+			{name: "reachable_time", def: "0", set: func(v string) *fault {
 				return span{least: time.Millisecond, most: 3600 * second, orZero: true, example: "30s"}.set(&l.RA.ReachableTime, v)
 			}},
-			{name: "retrans_timer", def: "0", set: func(l to, v string) *fault {
+			{name: "retrans_timer", def: "0", set: func(v string) *fault {
 				return span{least: time.Millisecond, most: 3600 * second, orZero: true, example: "1s"}.set(&l.RA.RetransTimer, v)
 			}},
-			{name: "mtu", def: "auto", set: func(l to, v string) *fault { return setLinkMTU(&l.RA.MTU, v) }},
-			{name: "prefix", list: true, set: func(l to, v string) *fault { return addPrefix(&l.RA.Prefixes, v) }},
-			{name: "prefix_valid", def: "5400", set: func(l to, v string) *fault { return prefixLifetime().set(&l.RA.PrefixValid, v) }},
-			{name: "prefix_preferred", def: "2700", set: func(l to, v string) *fault { return prefixLifetime().set(&l.RA.PrefixPreferred, v) }},
-			{name: "prefixes_from_interface", set: func(l to, v string) *fault { return setBool(&l.RA.PrefixesFromDevice, v) }},
-			{name: "router_address", list: true, set: func(l to, v string) *fault { return addRouter(&l.RA.RouterAddresses, v) }},
-			{name: "dns", list: true, set: func(l to, v string) *fault { return addDNS(&l.RA.DNS, v) }},
-			{name: "domain", list: true, set: func(l to, v string) *fault { return addDomain(&l.RA.Domains, v) }},
-			{name: "dns_lifetime", set: func(l to, v string) *fault {
+			{name: "mtu", def: "auto", set: func(v string) *fault { return setLinkMTU(&l.RA.MTU, v) }},
+			{name: "prefix", list: true, set: func(v string) *fault { return addPrefix(&l.RA.Prefixes, v) }},
+			{name: "prefix_valid", def: "5400", set: func(v string) *fault { return prefixLifetime().set(&l.RA.PrefixValid, v) }},
+			{name: "prefix_preferred", def: "2700", set: func(v string) *fault { return prefixLifetime().set(&l.RA.PrefixPreferred, v) }},
+			{name: "prefixes_from_interface", set: func(v string) *fault { return setBool(&l.RA.PrefixesFromDevice, v) }},
+			{name: "router_address", list: true, set: func(v string) *fault { return addRouter(&l.RA.RouterAddresses, v) }},
+			{name: "dns", list: true, set: func(v string) *fault { return addDNS(&l.RA.DNS, v) }},
+			{name: "domain", list: true, set: func(v string) *fault { return addDomain(&l.RA.Domains, v) }},
+			{name: "dns_lifetime", set: func(v string) *fault {
 				return span{least: second, most: Forever, whole: true, forever: true, example: "1800"}.set(&l.RA.DNSLifetime, v)
 			}},
-			{name: "route", list: true, set: func(l to, v string) *fault { return addRoute(&l.RA.Routes, v) }},
-			{name: "home_agent_preference", def: "0", set: func(l to, v string) *fault { return setInt(&l.RA.HomeAgentPreference, v, 0, 65535, "10") }},
-			{name: "home_agent_lifetime", def: "0", set: func(l to, v string) *fault { return agentLifetime.set(&l.RA.HomeAgentLifetime, v) }},
-			{name: "advertisement_interval", def: "0", set: func(l to, v string) *fault { return setBool(&l.RA.AdvertisementInterval, v) }},
+			{name: "route", list: true, set: func(v string) *fault { return addRoute(&l.RA.Routes, v) }},
+			{name: "home_agent_preference", def: "0", set: func(v string) *fault { return setInt(&l.RA.HomeAgentPreference, v, 0, 65535, "10") }},
+			{name: "home_agent_lifetime", def: "0", set: func(v string) *fault { return agentLifetime.set(&l.RA.HomeAgentLifetime, v) }},
+			{name: "advertisement_interval", def: "0", set: func(v string) *fault { return setBool(&l.RA.AdvertisementInterval, v) }},
 		},
 	}
 }

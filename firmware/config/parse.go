@@ -7,7 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -72,9 +72,8 @@ func Parse(file, text string) (*Config, Problems) {
 	c := &Config{}
 	b := builder{config: c, r: r, singles: make(map[string]int)}
 	b.settings(sections)
-	byLine := func(a, b Problem) int { return a.Line - b.Line }
-	slices.SortStableFunc(r.problems, byLine)
-	slices.SortStableFunc(r.warnings, byLine)
+	sort.Stable(r.problems)
+	sort.Stable(r.warnings)
 	if n := len(r.problems); n > maxProblems {
 		r.problems = append(r.problems[:maxProblems], Problem{Position{File: file}, "", itoa(n-maxProblems) + " more errors follow", "mend these first"})
 	}
@@ -101,29 +100,26 @@ func sectionForms() map[string]string {
 }
 
 func (b *builder) settings(sections []Section) {
-	global, lke, numbers := globalTable(), lkeTable(), codePointTable()
-	global.defaults(&b.config.Global)
-	lke.defaults(&b.config.LKE)
-	numbers.defaults(&b.config.CodePoints)
+	c := b.config
+	global, lke, numbers := globalTable(&c.Global), lkeTable(&c.LKE), codePointTable(&c.CodePoints)
+	global.defaults()
+	lke.defaults()
+	numbers.defaults()
 
 	// Links look at the settings of LKE, wherever in the file those stand.
 	for _, s := range sections {
 		switch s.Type {
 		case "roamkey":
 			if b.single(s, "global") {
-				b.config.Global, _ = global.read(b.r, s, s.Type, elsewhere(s.Type))
+				global.read(b.r, s, s.Type)
 			}
 		case "lke":
 			if b.single(s, "lke") {
-				var p *place
-				b.config.LKE, p = lke.read(b.r, s, s.Type, elsewhere(s.Type))
-				finishLKE(&b.config.LKE, p)
+				finishLKE(&c.LKE, lke.read(b.r, s, s.Type))
 			}
 		case "codepoints":
 			if b.single(s, "codepoints") {
-				var p *place
-				b.config.CodePoints, p = numbers.read(b.r, s, s.Type, elsewhere(s.Type))
-				finishCodePoints(&b.config.CodePoints, p)
+				finishCodePoints(&c.CodePoints, numbers.read(b.r, s, s.Type))
 			}
 		case "link", "neighbor":
 		default:
@@ -153,7 +149,8 @@ func (b *builder) settings(sections []Section) {
 }
 
 func (b *builder) link(s Section, devices map[string]Link) {
-	l, p := linkTable().read(b.r, s, "link "+s.Name, elsewhere(s.Type))
+	var l linkSection
+	p := linkTable(&l).read(b.r, s, "link "+s.Name)
 	l.Name, l.Position = s.Name, Position{b.r.file, s.Line}
 	finishLink(&l.Link, p, b.config.LKE)
 	if !l.enabled {
@@ -181,7 +178,8 @@ func sharedPrefix(l, other Link, p *place) {
 }
 
 func (b *builder) neighbor(s Section) {
-	n, p := neighborTable().read(b.r, s, "neighbor "+s.Name, elsewhere(s.Type))
+	var n Neighbor
+	p := neighborTable(&n).read(b.r, s, "neighbor "+s.Name)
 	n.Name, n.Position = s.Name, Position{b.r.file, s.Line}
 	finishNeighbor(&n, p)
 	if other, there := sameNeighbor(b.config.Neighbors, n.Address); there {
@@ -220,20 +218,19 @@ func (b *builder) fail(s Section, what, fix string) {
 	b.r.problems = append(b.r.problems, Problem{Position{b.r.file, s.Line}, "", what, fix})
 }
 
-// elsewhere finds the section, other than that of type here, to which an option belongs.
-func elsewhere(here string) func(option string) string {
-	return func(option string) string {
-		for _, other := range []struct {
-			typ   string
-			names []string
-		}{
-			{"roamkey", globalTable().names()}, {"lke", lkeTable().names()}, {"codepoints", codePointTable().names()},
-			{"link", linkTable().names()}, {"neighbor", neighborTable().names()},
-		} {
-			if other.typ != here && slices.Contains(other.names, option) {
-				return sectionForms()[other.typ]
-			}
-		}
-		return ""
+// tables gives all tables, bound to nothing of use.
+func tables() []table {
+	return []table{
+		globalTable(new(Global)), lkeTable(new(LKE)), codePointTable(new(CodePoints)), linkTable(new(linkSection)), neighborTable(new(Neighbor)),
 	}
+}
+
+// elsewhere finds the section, other than that of type here, to which an option belongs.
+func elsewhere(option, here string) string {
+	for _, t := range tables() {
+		if t.typ != here && t.field(option) != nil {
+			return sectionForms()[t.typ]
+		}
+	}
+	return ""
 }

@@ -263,7 +263,7 @@ func TestDurations(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	names := linkTable().names()
+	names := linkTable(new(linkSection)).names()
 	for word, want := range map[string]string{
 		"hoplimit": "hop_limit", "devise": "device", "Preference": "preference", "ra-max-interval": "ra_max_interval", "maneged": "managed", "xyzzy": "", strings.Repeat("x", 1000): "",
 	} {

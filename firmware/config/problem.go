@@ -56,6 +56,11 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Len, Less and Swap let problems be sorted by line.
+func (ps Problems) Len() int           { return len(ps) }
+func (ps Problems) Less(i, j int) bool { return ps[i].Line < ps[j].Line }
+func (ps Problems) Swap(i, j int)      { ps[i], ps[j] = ps[j], ps[i] }
+
 // fault is what a reader of one value finds wrong with it.
 type fault struct{ what, fix string }
 

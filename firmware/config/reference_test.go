@@ -117,16 +117,10 @@ type shape struct {
 // every gives all options of all tables as section.option.
 func every() map[string]shape {
 	all := make(map[string]shape)
-	collect(all, globalTable())
-	collect(all, linkTable())
-	collect(all, lkeTable())
-	collect(all, neighborTable())
-	collect(all, codePointTable())
-	return all
-}
-
-func collect[T any](all map[string]shape, t table[T]) {
-	for _, f := range t.fields {
-		all[t.typ+"."+f.name] = shape{f.def, f.list}
+	for _, t := range tables() {
+		for _, f := range t.fields {
+			all[t.typ+"."+f.name] = shape{f.def, f.list}
+		}
 	}
+	return all
 }

@@ -5,24 +5,24 @@ import (
 	"slices"
 )
 
-// field is one option of a section of settings T: the one place that knows its name, its default and how it is read.
-type field[T any] struct {
+// field is one option of a section: the one place that knows its name, its default and how it is read.
+type field struct {
 	name string
 	list bool   // may be there several times
 	def  string // as in a file; empty where there is none or where it follows from other options
-	set  func(to *T, value string) *fault
+	set  func(value string) *fault
 }
 
-// table is all that is known of one type of section.
-type table[T any] struct {
+// table is all that is known of one type of section, bound to the settings into which it is read.
+type table struct {
 	typ    string
-	fields []field[T]
+	fields []field
 
 	// aliases are names that other programs have for an option.
 	aliases map[string]string
 }
 
-func (t table[T]) names() []string {
+func (t table) names() []string {
 	names := make([]string, len(t.fields))
 	for i, f := range t.fields {
 		names[i] = f.name
@@ -30,7 +30,7 @@ func (t table[T]) names() []string {
 	return names
 }
 
-func (t table[T]) field(name string) *field[T] {
+func (t table) field(name string) *field {
 	for i := range t.fields {
 		if t.fields[i].name == name {
 			return &t.fields[i]
@@ -91,14 +91,13 @@ func (p *place) warn(option, what, fix string) {
 }
 
 // read gives the settings of one section: defaults first, then what the file says. where is how problems name it.
-func (t table[T]) read(r *reading, s Section, where string, elsewhere func(option string) string) (T, *place) {
-	var to T
-	t.defaults(&to)
+func (t table) read(r *reading, s Section, where string) *place {
+	t.defaults()
 	p := &place{r: r, where: where, line: s.Line, lines: make(map[string]int), taken: make(map[string][]int)}
 	for _, o := range s.Options {
 		f := t.field(o.Name)
 		if f == nil {
-			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, "there is no such option", t.unknown(o.Name, elsewhere)})
+			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, "there is no such option", t.unknown(o.Name)})
 			if alias := t.aliases[o.Name]; alias != "" && p.lines[alias] == 0 {
 				p.lines[alias] = o.Line // it is meant to be there
 			}
@@ -110,7 +109,7 @@ func (t table[T]) read(r *reading, s Section, where string, elsewhere func(optio
 		}
 		bad := f.check(o, first)
 		if bad == nil {
-			bad = f.set(&to, o.Value)
+			bad = f.set(o.Value)
 		}
 		if bad != nil {
 			r.problems = append(r.problems, Problem{Position{r.file, o.Line}, p.where + ", option " + o.Name, bad.what, bad.fix})
@@ -118,15 +117,15 @@ func (t table[T]) read(r *reading, s Section, where string, elsewhere func(optio
 		}
 		p.taken[o.Name] = append(p.taken[o.Name], o.Line)
 	}
-	return to, p
+	return p
 }
 
 // unknown says what to do about an option that there is not.
-func (t table[T]) unknown(name string, elsewhere func(option string) string) string {
+func (t table) unknown(name string) string {
 	if alias := t.aliases[name]; alias != "" {
 		return "its name here is " + alias
 	}
-	if section := elsewhere(name); section != "" {
+	if section := elsewhere(name, t.typ); section != "" {
 		return "it belongs under " + section
 	}
 	if near := nearest(name, t.names()); near != "" {
@@ -136,7 +135,7 @@ func (t table[T]) unknown(name string, elsewhere func(option string) string) str
 }
 
 // check looks at the form of an option, before its value is read.
-func (f *field[T]) check(o Option, first int) *fault {
+func (f *field) check(o Option, first int) *fault {
 	switch {
 	case !f.list && o.List:
 		return &fault{"it takes one value, not a list", "write option " + f.name + " '" + "VALUE'"}
@@ -146,12 +145,12 @@ func (f *field[T]) check(o Option, first int) *fault {
 	return nil
 }
 
-func (t table[T]) defaults(to *T) {
+func (t table) defaults() {
 	for _, f := range t.fields {
 		if f.def == "" {
 			continue
 		}
-		if bad := f.set(to, f.def); bad != nil {
+		if bad := f.set(f.def); bad != nil {
 			panic("default of " + t.typ + " " + f.name + ": " + bad.what) // a test reads every table
 		}
 	}

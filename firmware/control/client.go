@@ -2,7 +2,6 @@ package control
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,9 +28,9 @@ type Client struct {
 }
 
 // Dial connects to the daemon behind the socket. Errors wrap ErrNotRunning, or fs.ErrPermission where this user may not ask.
-func Dial(ctx context.Context, path string) (*Client, error) {
-	d := net.Dialer{Timeout: clientTime}
-	conn, err := d.DialContext(ctx, "unix", path)
+func Dial(path string) (*Client, error) {
+	// Not by a Dialer: that would link the resolver of domain names into a program for small flashes.
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOTDIR):
 		return nil, fmt.Errorf("%w: nobody answers at %s", ErrNotRunning, path)

@@ -50,7 +50,7 @@ func fixed(context.Context) (Snapshot, error) { return sample(), nil }
 
 func dial(t *testing.T, path string) *Client {
 	t.Helper()
-	c, err := Dial(context.Background(), path)
+	c, err := Dial(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func TestNobodyAnswers(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(dir, "no", "directory"), stale, filepath.Join(stale, "below")} {
-		if _, err := Dial(context.Background(), path); !errors.Is(err, ErrNotRunning) {
+		if _, err := Dial(path); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

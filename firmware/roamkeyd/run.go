@@ -55,7 +55,7 @@ func (p *program) serve(c *command, args []string) int {
 	}
 	ctx, reload, how, stop := signals()
 	defer stop()
-	err = daemon.Run(ctx, daemon.Options{Config: settings, ConfigPath: o.config, Log: log, Version: p.version}, reload, how)
+	err = daemon.Run(ctx, daemon.Options{Config: settings, ConfigPath: o.config, Log: log, Level: &level, Version: p.version}, reload, how)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		p.tell("error: ", err)
 		return exitFailed

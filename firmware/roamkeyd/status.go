@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -74,7 +73,7 @@ func (p *program) status(c *command, args []string) int {
 }
 
 func ask(socket string) (control.Snapshot, json.RawMessage, error) {
-	client, err := control.Dial(context.Background(), socket)
+	client, err := control.Dial(socket)
 	if err != nil {
 		return control.Snapshot{}, nil, err
 	}
