@@ -437,6 +437,9 @@ func TestRenewalIsNoChangeOnAYoungClock(t *testing.T) {
 	l := newLink(t, until(2*time.Hour))
 	l.now = time.Time{}.Add(time.Second)
 	l.step(InStart)
+	if len(l.sent) != 1 {
+		t.Error("the first advertisement waits for a rate limit")
+	}
 	l.pass(settling)
 	l.sent = nil
 	l.reconfigure(until(3 * time.Hour))
