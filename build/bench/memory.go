@@ -1,0 +1,36 @@
+package main
+
+import (
+	"time"
+)
+
+// manyNodes is for how many associations memory is measured.
+const manyNodes = 10_000
+
+// memory measures what the daemon takes when idle and for each association. The key is short: its size is not measured here.
+func memory(f *figures, n *network, binary string) error {
+	d, err := n.start(binary, 1024, false)
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	time.Sleep(time.Second)
+	idle, err := d.resident()
+	if err != nil {
+		return err
+	}
+	f.atMost("rss_idle", float64(idle)/(1<<20), "MiB", 12)
+	all, err := nodes(0, manyNodes, &d.key.PublicKey, n)
+	if err != nil {
+		return err
+	}
+	if err := n.associate(d, all, 2*time.Minute); err != nil {
+		return err
+	}
+	full, err := d.resident()
+	if err != nil {
+		return err
+	}
+	f.atMost("rss_per_lbsa", float64(full-idle)/manyNodes, "octets", 1500)
+	return nil
+}
