@@ -92,6 +92,9 @@ func (r *Router) proxy(n *routerNode, p *ipv6.Packet, m ndp.NeighborSolicit, det
 
 // announce tells the whole link that n's home address is at the router now.
 func (r *Router) announce(n *routerNode) {
+	if !n.link.present {
+		return
+	}
 	r.send(n.link.Index, ipv6.MulticastLinkAddr(ipv6.AllNodes()), r.proxyAdvert(n, ipv6.AllNodes(), ndp.FlagOverride))
 }
 

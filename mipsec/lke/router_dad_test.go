@@ -181,23 +181,29 @@ func TestRouterOwnSolicitationIsNoConflict(t *testing.T) {
 }
 
 // A detection by another station while the router's own runs is a conflict (RFC 4862 section 5.4.3), also one that bears
-// option 7 without the key.
+// option 7 and even the right nonce, but not made with the key.
 func TestRouterCompetingDetection(t *testing.T) {
-	for _, forged := range []bool{false, true} {
-		l := newRouterLab(t)
-		mn, other := l.host(1), l.host(2)
-		_, raw := mn.exchange(mn.request())
-		l.receive(mn.advert(raw))
-		p := other.detection(mn.home)
-		if forged {
-			fake := *other
-			fake.home, fake.hw = mn.home, other.hw
-			p = other.from(labLink, solicitation(&fake, 1))
-		}
-		l.expect(l.receive(p), "unwatch "+mn.home.String()+" on 1")
-		if l.counter("dad_competing_solicit") != 1 || l.associations() != nil {
-			t.Errorf("counters %v, associations %v", l.counters(), l.associations())
-		}
+	for name, build := range map[string]func(mn, other *labHost) *ipv6.Packet{
+		"plain": func(mn, other *labHost) *ipv6.Packet { return other.detection(mn.home) },
+		"another nonce": func(mn, other *labHost) *ipv6.Packet {
+			return other.from(labLink, solicitation(mn, 1))
+		},
+		"another key": func(mn, other *labHost) *ipv6.Packet {
+			other.home = mn.home
+			return other.from(labLink, solicitation(other, 0x01020304))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newRouterLab(t)
+			mn, other := l.host(1), l.host(2)
+			l.nonces(0x01020304)
+			_, raw := mn.exchange(mn.request())
+			l.receive(mn.advert(raw))
+			l.expect(l.receive(build(mn, other)), "unwatch "+mn.home.String()+" on 1")
+			if l.counter("dad_competing_solicit") != 1 || l.associations() != nil {
+				t.Errorf("counters %v, associations %v", l.counters(), l.associations())
+			}
+		})
 	}
 }
 

@@ -608,6 +608,15 @@ func TestRouterKeysWithoutRequest(t *testing.T) {
 	}
 	l.advance(3 * time.Second)
 	other.attach() // the address is free, and its node comes back with the next number
+
+	// A decryption that nobody ever answers for holds its address for a minute, not for ever.
+	silent, next := l.host(3), l.host(4)
+	next.home = silent.home
+	l.receive(silent.request())
+	l.advance(59 * time.Second)
+	l.expectDrop(next.request(), "request_other_link_source")
+	l.advance(time.Second)
+	next.attach()
 }
 
 // reconfigure changes the configuration, the router's copy of slices included.

@@ -149,6 +149,11 @@ func TestRouterReconfigure(t *testing.T) {
 			"unwatch "+a+" on 1", "unwatch "+b+" on 1")
 		l.stillThere(attached, bound)
 		l.expectDrop(l.host(6).requestTo(labLocal), "request_link_not_served")
+		// Forwarding goes on, but there is no link to announce it on.
+		l.expect(l.receive(attached.update()),
+			"save "+a, "bind "+a+" to 2001:db8:77::beef", "save "+a+" bound to 2001:db8:77::beef",
+			"BA 0 seq 4660 lifetime 100 finished? routed to 2001:db8:77::beef")
+		l.receive(attached.update(func(u *labUpdate) { u.Lifetime = 0 }))
 		l.expect(l.reconfigure(func(c *lke.RouterConfig) { c.Links = append(c.Links, old) }),
 			"watch "+a+" on 1", "watch "+b+" on 1", "bind "+b+" to 2001:db8:77::cafe")
 		l.stillThere(attached, bound)
