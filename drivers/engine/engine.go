@@ -69,7 +69,7 @@ func New(d Decrypter, workers, queue int) *Engine {
 		queue:     newQueue(queue, queue/perSource),
 	}
 	for range workers {
-		e.workers.Go(e.run)
+		e.workers.Go(func() { onThread(e.run) })
 	}
 	return e
 }
@@ -93,9 +93,9 @@ func (e *Engine) Submit(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lo
 // Results implements Jobs.
 func (e *Engine) Results() <-chan Result { return e.results }
 
-// run is one worker. Its thread ends with it: a lowered priority cannot be raised again without privilege.
-func (e *Engine) run() {
-	if lowerPriority() != nil {
+// run is one worker.
+func (e *Engine) run(low bool) {
+	if !low {
 		e.unprioritised.Add(1)
 	}
 	buf := make([]byte, 0, maxCiphertext)

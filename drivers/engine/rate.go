@@ -18,12 +18,13 @@ func Rate(d Decrypter, workers int, ciphertexts [][]byte, duration time.Duration
 	end := start.Add(duration)
 	for range max(workers, 1) {
 		wg.Go(func() {
-			_ = lowerPriority()
-			var key [KeyLen]byte
-			for time.Now().Before(end) {
-				d.Decrypt(&key, ciphertexts[(next.Add(1)-1)%uint64(len(ciphertexts))])
-				operations.Add(1)
-			}
+			onThread(func(bool) {
+				var key [KeyLen]byte
+				for time.Now().Before(end) {
+					d.Decrypt(&key, ciphertexts[(next.Add(1)-1)%uint64(len(ciphertexts))])
+					operations.Add(1)
+				}
+			})
 		})
 	}
 	wg.Wait()

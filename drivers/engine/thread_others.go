@@ -2,14 +2,11 @@
 
 package engine
 
-import (
-	"errors"
-	"runtime"
-)
+import "runtime"
 
-// lowerPriority gives the calling goroutine a thread of its own. Elsewhere than on Linux a thread has no priority that we
-// could lower.
-func lowerPriority() error {
+// onThread calls work on a thread that does nothing else. Elsewhere than on Linux a thread has no priority of its own that
+// could be lowered.
+func onThread(work func(low bool)) {
 	runtime.LockOSThread()
-	return errors.ErrUnsupported
+	work(false)
 }
