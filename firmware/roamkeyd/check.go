@@ -18,8 +18,8 @@ func checkCommand() command {
 		name:    "check",
 		summary: "look for mistakes in the settings and for what this machine lacks",
 		details: `Root checks for the user of the settings, others for themselves. A warning is
-something that may be meant; errors keep roamkeyd from working. The exit code is 0
-without errors, 1 with some.`,
+something that may be meant; errors keep roamkeyd from working. The exit code is
+0 without errors, 1 with some.`,
 		run: (*program).check,
 	}
 }

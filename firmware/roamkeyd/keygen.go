@@ -21,9 +21,9 @@ func keygenCommand() command {
 		name:    "keygen",
 		args:    "[PATH]",
 		summary: "make the RSA key that nodes encrypt their keys for",
-		details: `PATH and the length follow the settings if they are not given (lke_key, key_bits).
-Where root runs it, the key belongs to the user of the settings, if there is that
-user. With a new key all nodes agree on new keys when the daemon was restarted.`,
+		details: `PATH and the length follow the settings if they are not given (lke_key and
+key_bits). Where root runs it, the key belongs to the user of the settings, if
+there is that user. Nodes agree on new keys when the daemon was restarted.`,
 		run: (*program).keygen,
 	}
 }
