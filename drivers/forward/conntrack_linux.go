@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -38,6 +40,7 @@ type conntrack struct {
 	pending map[netip.Addr]bool
 	working bool
 	closed  bool
+	end     chan struct{} // closed with closed
 	wg      sync.WaitGroup
 
 	deleted, failed atomic.Uint64
@@ -53,7 +56,7 @@ func openConntrack() (*conntrack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink: %w", err)
 	}
-	c := &conntrack{conn: conn, pending: make(map[netip.Addr]bool)}
+	c := &conntrack{conn: conn, pending: make(map[netip.Addr]bool), end: make(chan struct{})}
 	c.idle = sync.NewCond(&c.mu)
 	// A first look also tells whether the kernel has ctnetlink at all.
 	if _, err := c.list(); err != nil {
@@ -99,6 +102,7 @@ func (c *conntrack) Close() {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
+	close(c.end)
 	c.idle.Broadcast()
 	c.wg.Wait()
 	c.conn.Close()
@@ -120,8 +124,36 @@ func (c *conntrack) run() {
 		moved := c.pending
 		c.pending, c.working = make(map[netip.Addr]bool), true
 		c.mu.Unlock()
-		c.delete(moved)
+		start := time.Now()
+		if tracking() {
+			c.delete(moved)
+		}
+		c.rest(time.Since(start))
 	}
+}
+
+// Reading the whole table keeps a processor for as long as it takes, and handovers come in bursts: what comes meanwhile
+// waits, so that this takes one part in restFactor of one processor at the most. The first of a burst does not wait.
+const (
+	restFactor = 20
+	longestNap = time.Second
+)
+
+// rest waits after a pass that took so long, or until Close.
+func (c *conntrack) rest(took time.Duration) {
+	nap := time.NewTimer(min(restFactor*took, longestNap))
+	defer nap.Stop()
+	select {
+	case <-nap.C:
+	case <-c.end:
+	}
+}
+
+// tracking reports whether this network namespace tracks any connection. A table without entries need not be read: it is the
+// same one for all namespaces, and large.
+func tracking() bool {
+	count, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+	return err != nil || strings.TrimSpace(string(count)) != "0"
 }
 
 // delete goes once through the table and deletes what has one of the moved addresses at an end.
