@@ -47,7 +47,8 @@ const (
 	nodeUpdateMax     = 32 * time.Second        // MAX_BINDACK_TIMEOUT
 
 	nodeSolicitGap = 4 * time.Second // RTR_SOLICITATION_INTERVAL (RFC 4861 section 10)
-	nodeSolicits   = 3               // MAX_RTR_SOLICITATIONS
+	nodeSolicits   = 3               // MAX_RTR_SOLICITATIONS; later ones come at doubling intervals ...
+	nodeSolicitMax = time.Hour       // ... up to this (RFC 7559)
 
 	nodeRetransTimer = time.Second            // RETRANS_TIMER, where the router advertises none
 	nodeSettleMargin = 100 * time.Millisecond // after the router's DAD period, until the association counts as valid

@@ -106,15 +106,20 @@ func TestNodeSolicitation(t *testing.T) {
 		t.Error("a node that is not attached has a deadline")
 	}
 	b.step(Input{Kind: InAttached})
-	b.advance(60 * time.Second)
+	b.advance(70 * time.Second)
 	sent := nodeOnly(b.take(), nodeSentRS)
 	for i, s := range sent {
-		if want := nodeTestStart.Add(time.Duration(i) * 4 * time.Second); s.at != want {
-			t.Errorf("solicitation %d at %v, want %v (RFC 4861 section 6.3.7)", i, s.at, want)
+		want := []time.Duration{0, 4, 8, 16, 32, 64}[i] * time.Second
+		if got := s.at.Sub(nodeTestStart); got != want {
+			t.Errorf("solicitation %d at %v, want %v (RFC 4861 section 6.3.7, RFC 7559)", i, got, want)
 		}
 	}
-	if len(sent) != 3 {
-		t.Errorf("%d solicitations, want 3", len(sent))
+	if len(sent) != 6 {
+		t.Errorf("%d solicitations, want 6", len(sent))
+	}
+	b.advance(24 * time.Hour)
+	if got := len(nodeOnly(b.take(), nodeSentRS)); got < 24 || got > 32 {
+		t.Errorf("%d solicitations in a day, want about one an hour", got)
 	}
 	// A router that speaks up late is used all the same, and ends the solicitation of the next attachment.
 	b.attached(newNodePeer(t, 1, nil))

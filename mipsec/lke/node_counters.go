@@ -29,6 +29,7 @@ const (
 	nodeNoRandom
 	nodeJobFailed
 	nodeAnswers
+	nodeDADDefended
 
 	nodeDropOtherLink
 	nodeDropOtherProtocol
@@ -94,6 +95,7 @@ var nodeCountNames = [nodeCountEnd]string{
 	nodeNoRandom:     "no_randomness",
 	nodeJobFailed:    "encryption_failed",
 	nodeAnswers:      "solicitations_answered",
+	nodeDADDefended:  "dad_defended",
 
 	nodeDropOtherLink:          "drop_other_link",
 	nodeDropOtherProtocol:      "drop_other_protocol",

@@ -25,7 +25,7 @@ func (n *Node) neighborSolicit(p *ipv6.Packet) {
 		options := m.Options
 		for o, ok := options.Next(); ok; o, ok = options.Next() {
 			if o.Type == n.cfg.NDCodePoints.AuthRequest {
-				n.dadRequest(p, o)
+				n.dadRequest(p, m, o)
 				return
 			}
 		}
@@ -51,12 +51,28 @@ func (n *Node) answerPlain(p *ipv6.Packet, m ndp.NeighborSolicit) {
 	n.count(nodeAnswers)
 }
 
-// dadRequest checks the authentication request o in the solicitation p for the care-of address.
-func (n *Node) dadRequest(p *ipv6.Packet, o ndp.Option) {
+// dadRequest handles a solicitation for the care-of address with the authentication request o.
+func (n *Node) dadRequest(p *ipv6.Packet, m ndp.NeighborSolicit, o ndp.Option) {
+	if p.LinkSource == n.cfg.Hardware {
+		n.count(nodeDropSolicitPlain)
+		return
+	}
+	if n.authenticRequest(p, o) {
+		return
+	}
+	// Another station has asked for a key for this node's address, and it is that station's request which is authentic.
+	// Nobody else can defend the address: the kernel is kept from answering solicitations of this kind. An answer as any
+	// host gives it makes the router drop that association (LKE-AR-13, draft section 6.4).
+	n.answerPlain(p, m)
+	n.count(nodeDADDefended)
+}
+
+// authenticRequest answers a request that is authentic under the node's own key, and reports whether it is.
+func (n *Node) authenticRequest(p *ipv6.Packet, o ndp.Option) bool {
 	request, err := ndp.ParseDADAuth(o)
 	if err != nil {
 		n.count(nodeDropDADMalformed)
-		return
+		return false
 	}
 	l, x := &n.link, &n.exchange
 	a := n.association(l.careOf)
@@ -69,7 +85,7 @@ func (n *Node) dadRequest(p *ipv6.Packet, o ndp.Option) {
 		default:
 			n.answerDAD(a, request.Nonce)
 		}
-		return
+		return true
 	}
 	if x.phase != nodeAsking || x.acked {
 		if a == nil {
@@ -77,15 +93,16 @@ func (n *Node) dadRequest(p *ipv6.Packet, o ndp.Option) {
 		} else {
 			n.count(nodeDropDADMAC)
 		}
-		return
+		return false
 	}
 	if !ndp.VerifyDADAuth(p.Payload, x.key[:], p.Src, p.Dst, o) {
 		n.count(nodeDropDADMAC)
-		return
+		return false
 	}
 	// The solicitation overtook the acknowledgement, without which there is no association to answer by (LKE-MN-6).
 	x.early.at, x.early.nonce, x.early.router = n.now, request.Nonce, request.Router
 	n.count(nodeDropDADEarly)
+	return true
 }
 
 // answerDAD multicasts the advertisement with the authentication reply (draft section 3.1.3). The router says nothing

@@ -3,6 +3,7 @@ package lke
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,10 +110,7 @@ func TestNodeDoesNotAnswer(t *testing.T) {
 	key, wrong := b.key, b.key
 	wrong[0] ^= 1
 
-	b.drops("drop_dad_bad_mac", func() { b.receive(par.solicit(careOf, wrong, 1)) })
 	b.receive(par.ack(b.lastRequest(), key))
-
-	b.drops("drop_dad_bad_mac", func() { b.receive(par.solicit(careOf, wrong, 1)) })
 	b.drops("drop_dad_other_router", func() {
 		b.receive(par.solicit(careOf, key, 1, func(a *ndp.DADAuth) { a.Router = a.Router.Next() }))
 	})
@@ -123,14 +121,11 @@ func TestNodeDoesNotAnswer(t *testing.T) {
 	p = par.solicit(careOf, key, 1)
 	p.Payload[30] ^= 1
 	b.drops("drop_nd_bad_checksum", func() { b.receive(p) })
-	ndp.FixChecksum(p.Payload, p.Src, p.Dst)
-	b.drops("drop_dad_bad_mac", func() { b.receive(p) })
-
-	// An option 7 of one unit is Mobile IPv6's Advertisement Interval and says nothing here.
+	p = par.solicit(careOf, wrong, 1)
+	p.LinkSource = nodeTestHardware
+	b.drops("drop_ns_no_request", func() { b.receive(p) })
 	src, dst := netip.IPv6Unspecified(), ipv6.SolicitedNode(careOf)
 	header := ipv6.Header{Src: src, Dst: dst, HopLimit: 255}
-	short := ndp.AppendNeighborSolicit(nil, src, dst, careOf, []byte{7, 1, 0, 0, 0, 0, 0, 0})
-	b.drops("drop_dad_malformed", func() { b.receive(par.packet(header, ipv6.ProtoICMPv6, short)) })
 	// Plain DAD, and a request in a solicitation that is no DAD, are the kernel's.
 	plain := ndp.AppendNeighborSolicit(nil, src, dst, careOf)
 	b.drops("drop_ns_no_request", func() { b.receive(par.packet(header, ipv6.ProtoICMPv6, plain)) })
@@ -152,11 +147,70 @@ func TestNodeDoesNotAnswer(t *testing.T) {
 	b.drops("drop_ns_other_target", func() { b.receive(par.solicit(careOf, key, 2)) })
 }
 
-// Without any association there is nothing to answer by.
-func TestNodeDoesNotAnswerWithoutAssociation(t *testing.T) {
-	b := newNodeBench(t).attached(newNodePeer(t, 2, nil))
-	par := newNodePeer(t, 1, nil)
-	b.drops("drop_dad_no_association", func() { b.receive(par.solicit(b.n.State().CareOf, [KeyLen]byte{}, 1)) })
+// A request under a key that is not the node's is that of another station, which has asked the router for a key for this
+// node's address. The node defends its address as any host does, never with a reply option: the router drops that
+// association (LKE-AR-13).
+func TestNodeDefendsItsAddress(t *testing.T) {
+	par := newNodePeer(t, 1, nodeTestSPKI(t))
+	silent := newNodePeer(t, 2, nil)
+	for _, c := range []struct {
+		name, counter string
+		bench         func(t *testing.T) *nodeBench
+		solicit       func(careOf netip.Addr, key [KeyLen]byte) *ipv6.Packet
+	}{
+		{
+			name: "no association", counter: "drop_dad_no_association",
+			bench: func(t *testing.T) *nodeBench { return newNodeBench(t).attached(silent) },
+		},
+		{
+			name: "key exchange under way", counter: "drop_dad_bad_mac",
+			bench: func(t *testing.T) *nodeBench { return newNodeBench(t).attached(par) },
+		},
+		{
+			name: "association", counter: "drop_dad_bad_mac",
+			bench: func(t *testing.T) *nodeBench { return newNodeBench(t).associated(par) },
+		},
+		{
+			name: "malformed request", counter: "drop_dad_malformed",
+			bench: func(t *testing.T) *nodeBench { return newNodeBench(t).associated(par) },
+			solicit: func(careOf netip.Addr, _ [KeyLen]byte) *ipv6.Packet {
+				src, dst := netip.IPv6Unspecified(), ipv6.SolicitedNode(careOf)
+				msg := ndp.AppendNeighborSolicit(nil, src, dst, careOf, []byte{7, 1, 0, 0, 0, 0, 0, 0})
+				return par.packet(ipv6.Header{Src: src, Dst: dst, HopLimit: 255}, ipv6.ProtoICMPv6, msg)
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := c.bench(t)
+			before := b.n.State()
+			if c.solicit == nil {
+				c.solicit = func(careOf netip.Addr, key [KeyLen]byte) *ipv6.Packet { return par.solicit(careOf, key, 1) }
+			}
+			other := b.key
+			other[0] ^= 1
+			b.take()
+			b.receive(c.solicit(before.CareOf, other))
+			sent := nodeOnly(b.sent, nodeSentNA)
+			if len(sent) != 1 || len(b.sent) != 1 {
+				t.Fatalf("%d answers, want 1", len(sent))
+			}
+			m, reason := ndp.ParseNeighborAdvert(sent[0].p)
+			if reason != ndp.ReasonNone || m.Target != before.CareOf || !m.Override || m.Solicited || sent[0].p.Dst != ipv6.AllNodes() {
+				t.Errorf("answer %+v, %v", m, reason)
+			}
+			for o, ok := m.Options.Next(); ok; o, ok = m.Options.Next() {
+				if o.Type != ndp.OptTargetLink {
+					t.Errorf("LKE-MN-8: option %d in the answer to a request that is not authentic", o.Type)
+				}
+			}
+			if b.counter(c.counter) != 1 || b.counter("dad_defended") != 1 {
+				t.Errorf("%s is %d, dad_defended %d", c.counter, b.counter(c.counter), b.counter("dad_defended"))
+			}
+			if after := b.n.State(); !slices.Equal(after.Associations, before.Associations) {
+				t.Errorf("associations changed from %+v to %+v", before.Associations, after.Associations)
+			}
+		})
+	}
 }
 
 // A solicitation that overtakes the acknowledgement is answered as soon as that is verified: LKE-MN-6 and LKE-MN-8 both

@@ -27,8 +27,9 @@ func (r *nodeRouter) same(o *nodeRouter) bool { return r.linkLocal == o.linkLoca
 // nodeLink is where the node is attached.
 type nodeLink struct {
 	attached  bool
-	heard     bool      // a router was heard since the link came up
-	solicits  int       // router solicitations sent since
+	heard     bool // a router was heard since the link came up
+	solicits  int  // router solicitations sent since
+	gap       time.Duration
 	solicitAt time.Time // of the next one
 
 	router     nodeRouter
@@ -50,15 +51,17 @@ func (n *Node) attach() {
 	l.solicits, l.solicitAt = 0, n.now
 }
 
-// solicit sends a router solicitation (RFC 4861 section 6.3.7). Its random delay is against many hosts that start at
-// once; after a handover it would be the handover's own delay.
+// solicit sends a router solicitation (RFC 4861 section 6.3.7, RFC 7559). Its random delay is against many hosts that start
+// at once; after a handover it would be the handover's own delay.
 func (n *Node) solicit() {
 	l := &n.link
 	l.solicits++
-	l.solicitAt = time.Time{}
 	if l.solicits < nodeSolicits {
-		l.solicitAt = n.now.Add(nodeSolicitGap)
+		l.gap = nodeSolicitGap
+	} else {
+		l.gap = min(2*l.gap, nodeSolicitMax)
 	}
+	l.solicitAt = n.now.Add(l.gap)
 	dst := ipv6.AllRouters()
 	msg := ndp.AppendRouterSolicit(nil, n.cfg.LinkLocal, dst, ndp.SourceLinkOption(n.cfg.Hardware))
 	header := ipv6.Header{Src: n.cfg.LinkLocal, Dst: dst, HopLimit: 255}
