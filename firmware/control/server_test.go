@@ -186,35 +186,38 @@ func TestSlowWatcherLosesEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, s.Watched)
-	sent := 0
-	pad := strings.Repeat("x", 4096)
-	full := func() bool {
+	lost := func() int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for w := range s.watchers {
-			return w.lost > 10
+			return int(w.lost)
 		}
-		return false
+		return 0
 	}
-	for ; !full(); sent++ {
+	sent := 0
+	for pad := strings.Repeat("x", 4096); lost() <= 10; sent++ {
 		s.Publish(Event{Kind: "flood", Detail: pad})
 	}
-	read, lost := 0, 0
-	for read+lost < sent {
+	missing := lost()
+	event := func() Event {
 		r, err := c.line()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if lost += int(r.Event.Lost); r.Event.Lost > 0 {
-			sent++ // the one that carried the number
-		}
-		if read++; lost == 0 && read == sent-11 {
-			// All that found room was read: the next one tells.
-			s.Publish(Event{Kind: "last"})
+		return *r.Event
+	}
+	for range sent - missing {
+		if e := event(); e.Kind != "flood" || e.Lost != 0 {
+			t.Fatalf("got %s, %d lost", e.Kind, e.Lost)
 		}
 	}
-	if lost <= 10 {
-		t.Errorf("%d events lost", lost)
+	s.Publish(Event{Kind: "next"})
+	s.Publish(Event{Kind: "after"})
+	if e := event(); e.Kind != "next" || int(e.Lost) != missing {
+		t.Errorf("got %+v, want %d lost", e, missing)
+	}
+	if e := event(); e.Kind != "after" || e.Lost != 0 {
+		t.Errorf("got %+v: the same events are lost twice", e)
 	}
 }
 
