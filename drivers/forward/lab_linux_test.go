@@ -84,14 +84,14 @@ func (n *network) must(err error) {
 	}
 }
 
-// deaf opens a socket for tunnel packets that nobody reads in a namespace, so that its kernel does not answer them.
-func (n *network) deaf(ns *netlab.Namespace) {
+// deaf takes the care-of addresses from mn and leads them there all the same: its kernel drops what it gets and answers
+// nothing, while captures see it.
+func (n *network) deaf() {
 	n.t.Helper()
-	n.must(ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_IPV6)
-		n.t.Cleanup(func() { unix.Close(fd) })
-		return err
-	}))
+	for _, a := range []netip.Addr{careOf, careOfTwo} {
+		n.must(n.mn.DeleteAddress("wl0", netip.PrefixFrom(a, 64)))
+		n.must(n.ar.AddRoute(netip.PrefixFrom(a, 128), stranger, "up0"))
+	}
 }
 
 // router opens a forwarder on ar.

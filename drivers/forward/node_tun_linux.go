@@ -54,6 +54,11 @@ func defaultRoute(table, device int) route {
 	return route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Device: device, Table: table}
 }
 
+// fromHome sends what comes from home to a routing table.
+func fromHome(home netip.Addr, table int) rule {
+	return rule{From: home, Table: table, Priority: rulePriority}
+}
+
 func (n *nodeTUN) Bind(b Binding) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -67,7 +72,7 @@ func (n *nodeTUN) Bind(b Binding) error {
 	n.bound.put(b)
 	err := n.nl.addAddress(n.index, b.Home)
 	if err == nil {
-		err = n.nl.addRule(rule{From: b.Home, Table: nodeTable})
+		err = n.nl.addRule(fromHome(b.Home, nodeTable))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("bind %s: %w", b.Home, err), n.unbind(b.Home))
@@ -89,7 +94,7 @@ func (n *nodeTUN) unbind(home netip.Addr) error {
 		return nil
 	}
 	n.table.remove(home)
-	return errors.Join(n.nl.deleteRule(rule{From: home, Table: nodeTable}), n.nl.deleteAddress(n.index, home))
+	return errors.Join(n.nl.deleteRule(fromHome(home, nodeTable)), n.nl.deleteAddress(n.index, home))
 }
 
 func (n *nodeTUN) Describe() Info {

@@ -175,34 +175,50 @@ func ifAddrMsg(index int) []byte {
 	return b
 }
 
-// rule sends what comes from a home address to the routing table of its tunnel.
+// rule is one of our routing rules. On a mobile node it sends what comes from a home address to the routing table of its
+// tunnel; on a router without a guard such rules hold a tunnel device to its home addresses.
 type rule struct {
-	From  netip.Addr
-	Table int
+	From     netip.Addr // not valid: any
+	Device   string     // where packets come from; "": anywhere
+	Table    int        // 0: drop
+	Priority uint32
 }
 
 const (
 	fibRuleHdrLen = 12 // struct fib_rule_hdr
 
-	// rulePriority places our rules after the local table (0) and before main (32766).
+	// Our rules stand after that of the local table (0) and before that of main (32766).
 	rulePriority = 8200
+	dropPriority = 8201
 )
 
 func (ru rule) head() []byte {
 	b := make([]byte, fibRuleHdrLen)
 	b[0] = unix.AF_INET6
-	b[2] = 128
+	if ru.From.IsValid() {
+		b[2] = 128
+	}
 	if ru.Table < 256 {
 		b[4] = uint8(ru.Table)
 	}
 	b[7] = unix.FR_ACT_TO_TBL
+	if ru.Table == 0 {
+		b[7] = unix.FR_ACT_BLACKHOLE
+	}
 	return b
 }
 
 func (ru rule) encode(ae *netlink.AttributeEncoder) {
-	ae.Bytes(unix.FRA_SRC, ru.From.AsSlice())
-	ae.Uint32(unix.FRA_PRIORITY, rulePriority)
-	ae.Uint32(unix.FRA_TABLE, uint32(ru.Table))
+	if ru.From.IsValid() {
+		ae.Bytes(unix.FRA_SRC, ru.From.AsSlice())
+	}
+	if ru.Device != "" {
+		ae.String(unix.FRA_IIFNAME, ru.Device)
+	}
+	if ru.Table != 0 {
+		ae.Uint32(unix.FRA_TABLE, uint32(ru.Table))
+	}
+	ae.Uint32(unix.FRA_PRIORITY, ru.Priority)
 	ae.Uint8(unix.FRA_PROTOCOL, RouteProtocol)
 }
 
@@ -212,17 +228,17 @@ func (r *rtnl) addRule(ru rule) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("rule for packets from %s: %w", ru.From, err)
+		return fmt.Errorf("routing rule: %w", err)
 	}
 	return nil
 }
 
 func (r *rtnl) deleteRule(ru rule) error {
 	_, err := r.do(unix.RTM_DELRULE, 0, ru.head(), ru.encode)
-	if errors.Is(err, unix.ENOENT) {
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	return err
+	return fmt.Errorf("remove routing rule: %w", err)
 }
 
 // rules lists the rules that bear our protocol number.
@@ -238,28 +254,39 @@ func (r *rtnl) rules() ([]rule, error) {
 		if len(m.Data) < fibRuleHdrLen || m.Data[0] != unix.AF_INET6 {
 			continue
 		}
-		ru := rule{Table: int(m.Data[4])}
-		ours := false
-		ad, err := netlink.NewAttributeDecoder(m.Data[fibRuleHdrLen:])
+		ru, ours, err := parseRule(m.Data)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("list routing rules: %w", err)
 		}
-		for ad.Next() {
-			switch ad.Type() {
-			case unix.FRA_SRC:
-				ru.From = addrOf(ad.Bytes())
-			case unix.FRA_TABLE:
-				ru.Table = int(ad.Uint32())
-			case unix.FRA_PROTOCOL:
-				ours = ad.Uint8() == RouteProtocol
-			}
-		}
-		if err := ad.Err(); err != nil {
-			return nil, err
-		}
-		if ours && ru.From.IsValid() {
+		if ours {
 			all = append(all, ru)
 		}
 	}
 	return all, nil
+}
+
+func parseRule(b []byte) (ru rule, ours bool, err error) {
+	ru.Table = int(b[4])
+	ad, err := netlink.NewAttributeDecoder(b[fibRuleHdrLen:])
+	if err != nil {
+		return ru, false, err
+	}
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.FRA_SRC:
+			ru.From = addrOf(ad.Bytes())
+		case unix.FRA_IIFNAME:
+			ru.Device = ad.String()
+		case unix.FRA_TABLE:
+			ru.Table = int(ad.Uint32())
+		case unix.FRA_PRIORITY:
+			ru.Priority = ad.Uint32()
+		case unix.FRA_PROTOCOL:
+			ours = ad.Uint8() == RouteProtocol
+		}
+	}
+	if b[7] == unix.FR_ACT_BLACKHOLE {
+		ru.Table = 0
+	}
+	return ru, ours, ad.Err()
 }

@@ -87,6 +87,38 @@ type device struct {
 
 	External      bool       // an ip6tnl in external mode
 	Local, Remote netip.Addr // of a plain ip6tnl
+
+	stats stats
+}
+
+// stats is what the kernel counts on a device.
+type stats struct {
+	inPackets, outPackets, inOctets, outOctets uint64
+	inErrors, outErrors, inDropped, outDropped uint64
+}
+
+func (s *stats) add(o stats) {
+	s.inPackets += o.inPackets
+	s.outPackets += o.outPackets
+	s.inOctets += o.inOctets
+	s.outOctets += o.outOctets
+	s.inErrors += o.inErrors
+	s.outErrors += o.outErrors
+	s.inDropped += o.inDropped
+	s.outDropped += o.outDropped
+}
+
+// parseStats reads the head of struct rtnl_link_stats64.
+func parseStats(b []byte) (s stats) {
+	for _, p := range [...]*uint64{
+		&s.inPackets, &s.outPackets, &s.inOctets, &s.outOctets, &s.inErrors, &s.outErrors, &s.inDropped, &s.outDropped,
+	} {
+		if len(b) < 8 {
+			break
+		}
+		*p, b = binary.NativeEndian.Uint64(b), b[8:]
+	}
+	return s
 }
 
 const ifInfoLen = 16 // struct ifinfomsg
@@ -156,6 +188,8 @@ func parseDevice(b []byte) (device, error) {
 			d.Alias = ad.String()
 		case unix.IFLA_MTU:
 			d.MTU = int(ad.Uint32())
+		case unix.IFLA_STATS64:
+			d.stats = parseStats(ad.Bytes())
 		case unix.IFLA_LINKINFO:
 			ad.Nested(func(info *netlink.AttributeDecoder) error {
 				var data []byte
@@ -238,7 +272,7 @@ func encodeNoAutoAddress(ae *netlink.AttributeEncoder) {
 }
 
 // addTunnel makes an ip6tnl device: in external mode where local and remote are not valid.
-func (r *rtnl) addTunnel(name string, local, remote netip.Addr, s settings) error {
+func (r *rtnl) addTunnel(name string, local, remote netip.Addr) error {
 	_, err := r.do(unix.RTM_NEWLINK, netlink.Create|netlink.Excl, ifInfo(0, 0, 0), func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, name)
 		ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {

@@ -17,7 +17,7 @@ import (
 
 func TestTUNForwardsOnceBound(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 
 	n.inject(n.cn, udp(peer, homeAddr, 64, "before"))
@@ -44,7 +44,7 @@ func TestTUNForwardsOnceBound(t *testing.T) {
 
 func TestTUNFollowsToANewCareOfAddress(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
 	moved := bound
@@ -63,7 +63,7 @@ func TestTUNFollowsToANewCareOfAddress(t *testing.T) {
 
 func TestTUNEndsWithUnbind(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	two := Binding{Home: homeTwo, Router: routerAddr, CareOf: careOf}
 	n.must(f.Bind(bound))
@@ -105,7 +105,7 @@ func (n *network) routesOfOurs() []route {
 func TestTUNReverse(t *testing.T) {
 	for _, limit := range []int{-1, 4} {
 		n := newNetwork(t)
-		n.deaf(n.mn)
+		n.deaf()
 		f := n.router(Config{Backend: TUN})
 		n.must(f.Bind(bound))
 		for _, c := range []struct {
@@ -140,7 +140,7 @@ func TestTUNReverse(t *testing.T) {
 
 func TestTUNDropsWhatIsNoPacket(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
 	good := udp(homeAddr, peer, 64, "inner")
@@ -162,7 +162,7 @@ func TestTUNDropsWhatIsNoPacket(t *testing.T) {
 
 func TestTUNDropsLoops(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
 
@@ -213,7 +213,7 @@ func TestTUNDropsLoops(t *testing.T) {
 // TestTUNEncapsulationLimit: RFC 2473 section 4.1.1 (b) and (c).
 func TestTUNEncapsulationLimit(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
 
@@ -237,7 +237,7 @@ func TestTUNEncapsulationLimit(t *testing.T) {
 // TestTUNPacketTooBig: RFC 2473 sections 7.1 and 8.2, RFC 4443 section 3.2.
 func TestTUNPacketTooBig(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	n.must(n.ar.SetMTU("up0", 1400))
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
@@ -296,7 +296,7 @@ func checkReport(t *testing.T, p []byte, from, to netip.Addr, code uint8, value 
 // TestTUNNeverAsksForLessThan1280: RFC 2473 section 7.1 (a) and (b).
 func TestTUNNeverAsksForLessThan1280(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	n.must(n.ar.SetMTU("up0", 1280))
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
@@ -325,7 +325,7 @@ func TestTUNNeverAsksForLessThan1280(t *testing.T) {
 
 func TestTUNMTUOfTheConfiguration(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN, MTU: 1300})
 	if got := f.Describe(); got.MTU != 1300 || got.Device != DefaultDevice || got.Backend != TUN {
 		t.Errorf("Describe() = %+v", got)
@@ -350,7 +350,7 @@ func TestTUNMTUOfTheConfiguration(t *testing.T) {
 // Errors from inside the tunnel come back to the source of the packet that was in it: RFC 2473 section 8.
 func TestTUNPassesErrorsOn(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
 	big := udp(peer, homeAddr, 64, strings.Repeat("b", 1400-48))
@@ -382,7 +382,7 @@ func TestTUNPassesErrorsOn(t *testing.T) {
 
 func TestTUNHopLimit(t *testing.T) {
 	n := newNetwork(t)
-	n.deaf(n.mn)
+	n.deaf()
 	f := n.router(Config{Backend: TUN})
 	n.must(f.Bind(bound))
 	n.inject(n.cn, udp(peer, homeAddr, 1, "last hop"))
