@@ -145,13 +145,13 @@ func (ns *Namespace) setLink(name, what string, flags, change uint32, attrs func
 }
 
 // Replug takes the interface's cable out of one bridge of this namespace and puts it into another: its far end loses the
-// carrier for the given time, as a radio does between two access points. It gives the times at which the carrier went
-// and came back.
+// carrier for the given time, as a radio does between two access points. It gives the times at which the carrier had
+// gone, and at which it was about to come back.
 func (ns *Namespace) Replug(port, bridge string, without time.Duration) (down, up time.Time, err error) {
-	down = time.Now()
 	if err = ns.SetDown(port); err != nil {
 		return
 	}
+	down = time.Now()
 	if err = ns.SetMaster(port, bridge); err != nil {
 		return
 	}

@@ -104,7 +104,7 @@ func (r *Recorder) read(t *tap) {
 		if readErr != nil { // ENETDOWN and the like: the interface may come back
 			continue
 		}
-		f := Frame{Interface: t.index, At: kernelTime(control[:cn]), Octets: slices.Clone(buf[:n])}
+		f := Frame{Interface: t.index, At: KernelTime(control[:cn]), Octets: slices.Clone(buf[:n])}
 		if sll, ok := from.(*unix.SockaddrLinklayer); ok {
 			f.Outgoing = sll.Pkttype == unix.PACKET_OUTGOING
 		}
@@ -114,8 +114,9 @@ func (r *Recorder) read(t *tap) {
 	}
 }
 
-// kernelTime finds the time at which the kernel saw the frame.
-func kernelTime(control []byte) time.Time {
+// KernelTime finds in a message's control data when the kernel received it, for a socket with SO_TIMESTAMPNS; now if it does
+// not say.
+func KernelTime(control []byte) time.Time {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err == nil {
 		for _, m := range messages {

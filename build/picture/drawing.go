@@ -110,7 +110,7 @@ func (d *drawing) text(x, y float64, s style, text string) {
 			left -= wide
 		}
 		left = max(left-3, 0)
-		d.rect(left, y-0.86*s.size, wide+6, 1.08*s.size, paper)
+		d.rect(left, y-0.8*s.size, wide+6, 0.95*s.size, paper)
 	}
 	fmt.Fprintf(&d.b, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%.1f\" fill=\"%s\" text-anchor=\"%s\"%s%s>%s</text>\n",
 		x, y, s.size, s.fill, s.anchor, weight, class, escape(text))

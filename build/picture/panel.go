@@ -53,7 +53,7 @@ func (f Figure) panel(d *drawing, p Panel, y float64) float64 {
 // binWidth is the time that one bar stands for.
 func binWidth(span time.Duration) time.Duration {
 	for _, w := range []time.Duration{time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond} {
-		if span/w <= 260 {
+		if span/w <= 100 {
 			return w
 		}
 	}
@@ -64,27 +64,30 @@ func binWidth(span time.Duration) time.Duration {
 func (f Figure) bars(d *drawing, p Panel, bin time.Duration, top, axis, bottom float64) {
 	type counts [3]int
 	bins := make([]counts, int((f.To-f.From+bin-1)/bin))
-	most := 1
 	for _, packet := range p.Packets {
-		if packet.At < f.From || packet.At >= f.To {
-			continue
+		if packet.At >= f.From && packet.At < f.To {
+			bins[int((packet.At-f.From)/bin)][packet.Fate]++
 		}
-		c := &bins[int((packet.At-f.From)/bin)]
-		c[packet.Fate]++
-		most = max(most, c[Lost]+c[Direct]+c[Forwarded])
 	}
+	var totals []int
+	for _, c := range bins {
+		totals = append(totals, c[Lost]+c[Direct]+c[Forwarded])
+	}
+	slices.Sort(totals)
+	// A moment in which the sender made up for what it was late with must not make all the rest small.
+	most := 1.25 * float64(max(totals[len(totals)/2], 1))
 	for i, c := range bins {
 		from := f.x(f.From + time.Duration(i)*bin)
 		w := f.x(f.From+time.Duration(i+1)*bin) - from
 		w = max(w-0.6, 0.5)
 		at := axis
 		for _, fate := range []Fate{Direct, Forwarded} {
-			if h := (axis - top) * float64(c[fate]) / float64(most); h > 0 {
+			if h := min((axis-top)*float64(c[fate])/most, at-top); h > 0 {
 				at -= h
 				d.rect(from, at, w, h, colour(fate))
 			}
 		}
-		if h := (bottom - axis) * float64(c[Lost]) / float64(most); h > 0 {
+		if h := min((bottom-axis)*float64(c[Lost])/most, bottom-axis); h > 0 {
 			d.rect(from, axis, w, h, colour(Lost))
 		}
 	}

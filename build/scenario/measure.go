@@ -5,11 +5,6 @@ import (
 	"time"
 )
 
-// Sent is one packet of the correspondent. Sequence numbers count from 0 without a gap.
-type Sent struct {
-	At time.Time
-}
-
 // Arrival is one packet that the node received.
 type Arrival struct {
 	Seq    uint64
@@ -19,9 +14,9 @@ type Arrival struct {
 
 // Flow is all that the correspondent sent and the node received.
 type Flow struct {
-	Sent     []Sent
-	Arrivals []Arrival // in the order of arrival
-	End      time.Time // when the node stopped receiving
+	Sent     []time.Time // by sequence number, which counts from 0
+	Arrivals []Arrival   // in the order of arrival
+	End      time.Time   // when the node stopped receiving
 }
 
 // Fate is what became of one packet.
@@ -94,11 +89,13 @@ type Part struct {
 // Moments are the points between which the gap is divided. A zero one did not happen; its share goes to the next.
 type Moments struct {
 	LastPacket  time.Time // the last packet arrived
-	LinkUp      time.Time // the node's link was up on the new cell
+	LinkUp      time.Time // the node's link was up in the new cell
+	Address     time.Time // the node could use its new address
 	Updated     time.Time // the node sent its Binding Update
 	Arrived     time.Time // the Binding Update reached the router
 	Router      time.Duration
 	FirstPacket time.Time
+	End         time.Time // when one stopped looking
 }
 
 // Divide tells where the gap went. The parts add up to it.
@@ -116,11 +113,19 @@ func (m Moments) Divide() []Part {
 		at = t
 	}
 	until(m.LinkUp, "link", "the radio was between two cells")
-	until(m.Updated, "attach", "router advertisement, new address")
-	until(m.Arrived, "binding", "the Binding Update on its way")
-	if !m.Arrived.IsZero() && m.Router > 0 {
-		until(m.Arrived.Add(m.Router), "router", "checked, forwarding in place")
+	if m.Updated.IsZero() {
+		until(m.Address, "attach", "router advertisement, new address")
+	} else {
+		until(m.Updated, "attach", "router advertisement, new address")
 	}
-	until(m.FirstPacket, "delivery", "the next packet on its way")
+	until(m.Arrived, "binding", "the Binding Update was on its way")
+	if !m.Arrived.IsZero() && m.Router > 0 {
+		until(m.Arrived.Add(m.Router), "router", "it was checked, and forwarding put in place")
+	}
+	if m.FirstPacket.IsZero() {
+		until(m.End, "nobody", "the old address is nobody's any more")
+	} else {
+		until(m.FirstPacket, "delivery", "the next packet was on its way")
+	}
 	return slices.Clip(parts)
 }

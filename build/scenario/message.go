@@ -103,7 +103,7 @@ func (m *Message) decodeND(p *ipv6.Packet) bool {
 			}
 			if c, err := ndp.ParseCapability(o); err == nil {
 				if key, _, err := ndp.ParseSPKI(c.PublicKey); err == nil {
-					says = append(says, fmt.Sprintf("RSA %d key", key.Bits()))
+					says = append(says, fmt.Sprintf("RSA %d", key.Bits()))
 				}
 			}
 		}
@@ -114,14 +114,14 @@ func (m *Message) decodeND(p *ipv6.Packet) bool {
 		if reason != ndp.ReasonNone || !hasAuth(ns.Options, points.AuthRequest) {
 			return false
 		}
-		m.Kind, m.Target, m.Detail = DADSolicit, ns.Target, "does its owner hold the key?"
+		m.Kind, m.Target, m.Detail = DADSolicit, ns.Target, "prove that the address is yours"
 		return true
 	case ndp.TypeNeighborAdvert:
 		na, reason := ndp.ParseNeighborAdvert(p)
 		if reason != ndp.ReasonNone || !hasAuth(na.Options, points.AuthReply) {
 			return false
 		}
-		m.Kind, m.Target, m.Detail = DADAdvert, na.Target, "yes, authenticated"
+		m.Kind, m.Target, m.Detail = DADAdvert, na.Target, "proved, with the key"
 		return true
 	}
 	return false
@@ -153,9 +153,9 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 			return false
 		}
 		m.Kind, m.Lifetime = Update, 4*time.Duration(bu.Lifetime)*time.Second
-		m.Detail = "send what is for my old address to the new one"
+		m.Detail = "send my old address's packets here"
 		if bu.Lifetime == 0 {
-			m.Detail = "forget my binding"
+			m.Detail = "send nothing any more"
 		}
 		return true
 	case h.Type == mobility.TypeBA:
@@ -166,11 +166,11 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 		m.Kind, m.Status, m.Lifetime = UpdateAck, ba.Status, 4*time.Duration(ba.Lifetime)*time.Second
 		m.Detail = statusText(ba.Status)
 		if ba.FinishedRequest {
-			m.Detail += ", Finished is asked for"
+			m.Detail += "; are you there?"
 		}
 		return true
 	case h.Type == points.KeyExchangeRequest && local:
-		m.Kind, m.Detail = KeyRequest, "a fresh key, under the router's RSA key"
+		m.Kind, m.Detail = KeyRequest, "a fresh key, encrypted (RSA)"
 		return true
 	case h.Type == points.KeyExchangeAck && local:
 		ack, err := mobility.ParseKeyExchangeAck(h, points)
@@ -185,7 +185,7 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 		if err != nil {
 			return false
 		}
-		m.Kind, m.Status, m.Detail = Finished, f.Status, "I am where I said"
+		m.Kind, m.Status, m.Detail = Finished, f.Status, "yes, I am there"
 		return true
 	}
 	return false

@@ -65,7 +65,7 @@ func ms(n int) time.Time { return time.Unix(1000, 0).Add(time.Duration(n) * time
 func flow(n int, arrive func(n int) (ok, tunnel bool)) Flow {
 	f := Flow{End: ms(n)}
 	for i := range n {
-		f.Sent = append(f.Sent, Sent{At: ms(i)})
+		f.Sent = append(f.Sent, ms(i))
 		if ok, tunnel := arrive(i); ok {
 			f.Arrivals = append(f.Arrivals, Arrival{Seq: uint64(i), At: ms(i), Tunnel: tunnel})
 		}

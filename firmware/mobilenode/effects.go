@@ -34,19 +34,39 @@ func (n *Node) carry(e *lke.Effect) {
 			n.reporter.complain("leave the link", err)
 		}
 	case lke.EffectBind:
-		b := forward.Binding{Home: e.Binding.Home, Router: e.Binding.Router, CareOf: e.Binding.CareOf, Link: e.Binding.Link}
-		if err := n.parts.Tunnel.Bind(b); err != nil {
-			n.reporter.complain("open the tunnel from "+b.Router.String(), err)
-			return
-		}
-		n.reporter.tunnel(b)
+		n.openTunnel(forward.Binding{Home: e.Binding.Home, Router: e.Binding.Router, CareOf: e.Binding.CareOf, Link: e.Binding.Link})
 	case lke.EffectUnbind:
+		delete(n.open, e.Home)
 		if err := n.parts.Tunnel.Unbind(e.Home); err != nil {
 			n.reporter.complain("close the tunnel of "+e.Home.String(), err)
 		}
 	case lke.EffectReport:
 		n.reporter.event(e.Event)
+		n.prepare(e.Event)
 	}
+}
+
+// prepare opens the node's end of a tunnel while the binding update is still on its way to the router: packets may come
+// back as soon as the acknowledgement. Until then nothing is lost by it, for the address has left the link. Not so with the
+// home agent, which goes on sending to the last care-of address: its tunnel changes with the acknowledgement.
+func (n *Node) prepare(e lke.Event) {
+	if e.Kind != lke.EventUpdated || e.Home == n.cfg.HomeAddress || !e.CareOf.IsValid() || e.CareOf == e.Home {
+		return
+	}
+	n.openTunnel(forward.Binding{Home: e.Home, Router: e.Router, CareOf: e.CareOf, Link: n.parts.Station.Link().Index})
+}
+
+func (n *Node) openTunnel(b forward.Binding) {
+	if n.open[b.Home] == b {
+		return
+	}
+	if err := n.parts.Tunnel.Bind(b); err != nil {
+		delete(n.open, b.Home)
+		n.reporter.complain("open the tunnel from "+b.Router.String(), err)
+		return
+	}
+	n.open[b.Home] = b
+	n.reporter.tunnel(b)
 }
 
 func (n *Node) send(e *lke.Effect) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,8 +43,9 @@ type Node struct {
 	reporter  reporter
 	control   *controlServer
 
-	inputs []lke.Input // of the step that is going on
-	down   time.Time   // when the link went down last, on the clock of rawip
+	inputs []lke.Input                    // of the step that is going on
+	open   map[netip.Addr]forward.Binding // ends of tunnels, by home address
+	down   time.Time                      // when the link went down last, on the clock of rawip
 }
 
 // Open opens the interface and all that a node needs of the kernel. It needs CAP_NET_ADMIN and CAP_NET_RAW.
@@ -105,6 +107,7 @@ func New(cfg Config, p Parts) (*Node, error) {
 		parts:     p,
 		encrypted: make(chan lke.Input, 4),
 		calls:     make(chan func()),
+		open:      make(map[netip.Addr]forward.Binding),
 		reporter:  reporter{out: cfg.Events, json: cfg.JSON},
 	}
 	n.core = lke.NewNode(lke.NodeConfig{

@@ -1,0 +1,155 @@
+// Command demo shows a handover on real kernels, with Local Key Exchange and without: it makes a small internet of network
+// namespaces, starts the real programs in it, moves a mobile node from one access router to another while packets are sent
+// to it, and says what became of them. The last line is the result with LKE, the one before it that without.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/scenario"
+)
+
+// limit is how long everything together may take: some eight seconds are usual.
+const limit = 38 * time.Second
+
+func main() {
+	code, done, err := netlab.Enter()
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	case done:
+		os.Exit(code)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// demo is what the flags say, and what the runs gave.
+type demo struct {
+	out     string // directory
+	options scenario.Options
+	text    io.Writer
+	runs    []played
+}
+
+// played is one run of the demo.
+type played struct {
+	*scenario.Report
+	scenario.Analysis
+}
+
+func run(ctx context.Context, args []string, text, errs io.Writer) error {
+	d := demo{text: text}
+	o := &d.options
+	f := flag.NewFlagSet("demo", flag.ContinueOnError)
+	f.SetOutput(errs)
+	f.StringVar(&o.Programs.Roamkeyd, "roamkeyd", "bin/roamkeyd", "path of roamkeyd")
+	f.StringVar(&o.Programs.RoamkeyMN, "roamkey-mn", "bin/roamkey-mn", "path of roamkey-mn")
+	f.StringVar(&o.Programs.Tunnel, "tunnel", "auto", "who tunnels: kernel, tun, or auto")
+	f.StringVar(&d.out, "out", "out", "directory for demo.svg, demo.pcap and the programs' logs")
+	f.IntVar(&o.Rate, "rate", 1000, "packets a second from the correspondent, 1 to 5000")
+	f.DurationVar(&o.Radio, "radio", 50*time.Millisecond, "how long the radio is between two cells, at most 1s")
+	f.DurationVar(&o.Before, "before", 500*time.Millisecond, "how long packets are sent before the move, at most 5s")
+	f.DurationVar(&o.After, "after", 1500*time.Millisecond, "how long packets are sent after the move, at most 5s")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 0 || o.Rate < 1 || o.Rate > 5000 || o.Radio < 0 || o.Radio > time.Second ||
+		o.Before < 0 || o.Before > 5*time.Second || o.After < o.Radio || o.After > 5*time.Second {
+		f.Usage()
+		return errors.New("the arguments make no sense")
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %v: something hangs, see the logs in %s", limit, d.out))
+	defer cancel()
+	err := d.run(ctx)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+		return cause
+	}
+	return err
+}
+
+func (d *demo) run(ctx context.Context) error {
+	p := &d.options.Programs
+	for _, path := range []*string{&p.Roamkeyd, &p.RoamkeyMN} {
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(absolute); err != nil {
+			return fmt.Errorf("%w: build the programs first (make), or say where they are", err)
+		}
+		*path = absolute
+	}
+	if err := os.MkdirAll(d.out, 0o755); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("", "roamkey")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	p.Work, p.Logs = work, d.out
+	if err := scenario.Check(p.Tunnel); err != nil {
+		return err
+	}
+	d.headline()
+	for i, lke := range []bool{false, true} {
+		if err := d.play(ctx, i+1, lke); err != nil {
+			return err
+		}
+	}
+	d.compare()
+	if err := errors.Join(d.writeCapture(), d.writePicture()); err != nil {
+		return err
+	}
+	d.files()
+	for _, r := range d.runs {
+		fmt.Fprintln(d.text, r.Result)
+	}
+	return d.verdict()
+}
+
+func (d *demo) play(ctx context.Context, number int, lke bool) error {
+	o := d.options
+	o.LKE = lke
+	o.Tell = func(text string) { fmt.Fprintf(d.text, "   %s\n", text) }
+	d.title(number, lke)
+	r, err := scenario.Run(ctx, o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Label(), err)
+	}
+	d.runs = append(d.runs, played{r, r.Analyse()})
+	d.timeline(d.runs[len(d.runs)-1])
+	return nil
+}
+
+// verdict tells whether the demo shows what it has to.
+func (d *demo) verdict() error {
+	for _, r := range d.runs {
+		if r.Options.LKE {
+			if err := r.Result.Check(); err != nil {
+				return fmt.Errorf("with LKE: %w; the logs are in %s", err, d.out)
+			}
+		} else if r.Result.Forwarded != 0 || r.Result.Lost == 0 {
+			return fmt.Errorf("without LKE %d packets were forwarded and %d lost: the comparison shows nothing", r.Result.Forwarded, r.Result.Lost)
+		}
+	}
+	return nil
+}

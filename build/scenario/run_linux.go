@@ -1,0 +1,249 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/pcap"
+	"github.com/roamkey/roamkey/firmware/control"
+	"github.com/roamkey/roamkey/firmware/mobilenode"
+)
+
+// Options say how a run goes. Both runs of a demo have the same but for LKE.
+type Options struct {
+	Programs Programs
+	LKE      bool
+	Rate     int           // packets a second
+	Radio    time.Duration // how long the node's radio is between the cells
+	Before   time.Duration // of traffic before the move
+	After    time.Duration // of traffic after it
+	Tell     func(text string)
+}
+
+// Label names a run: "lke" or "none".
+func (o Options) Label() string {
+	if o.LKE {
+		return "lke"
+	}
+	return "none"
+}
+
+// Report is all that a run gave.
+type Report struct {
+	Options    Options
+	Topology   *Topology // its addresses; the namespaces are gone
+	Interfaces []pcap.Interface
+	Frames     []pcap.Frame
+	Dropped    uint64 // frames that the capture missed
+	Lines      []mobilenode.Line
+	Flow       Flow
+	Down, Up   time.Time         // the node's link
+	Handover   *control.Handover // of the old router; nil if there was none
+	Tunnel     control.Tunnel
+}
+
+// Interfaces of the capture, in the order in which a run adds them.
+const (
+	atCorrespondent = iota
+	atPARUplink
+	atPARCell
+	atNARUplink
+	atNARCell
+	atNode
+)
+
+// Run plays one handover.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	lab := netlab.New()
+	defer lab.Close()
+	r := &run{options: o, report: &Report{Options: o}}
+	steps := []func(context.Context) error{
+		func(context.Context) (err error) { r.top, err = Build(lab); return err },
+		r.record, r.startRouters, r.attach, r.begin, r.move, r.end,
+	}
+	var err error
+	for _, step := range steps {
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		if err = step(ctx); err != nil {
+			break
+		}
+	}
+	// What was seen so far helps also where a step failed.
+	r.report.Topology = r.top
+	r.report.Dropped = r.recorder.Close()
+	r.report.Interfaces, r.report.Frames = r.recorder.Interfaces(), r.recorder.Frames()
+	if r.node != nil {
+		r.report.Lines = r.node.Lines()
+	}
+	return r.report, err
+}
+
+// run is one handover that is being played.
+type run struct {
+	options  Options
+	report   *Report
+	top      *Topology
+	recorder pcap.Recorder
+	par, nar *Daemon
+	node     *Mobile
+	sender   *Sender
+	receiver *Receiver
+}
+
+func (r *run) tell(format string, args ...any) {
+	if r.options.Tell != nil {
+		r.options.Tell(fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *run) record(context.Context) error {
+	label := r.options.Label()
+	for _, i := range []struct {
+		ns           *netlab.Namespace
+		device, name string
+		description  string
+	}{
+		{r.top.Correspondent, uplink, "correspondent", "the correspondent"},
+		{r.top.PAR.NS, uplink, "par-uplink", "old router, towards the core"},
+		{r.top.PAR.NS, access, "par-cell", "old router, its cell"},
+		{r.top.NAR.NS, uplink, "nar-uplink", "new router, towards the core"},
+		{r.top.NAR.NS, access, "nar-cell", "new router, its cell"},
+		{r.top.Node, radio, "node", "the mobile node"},
+	} {
+		if err := r.recorder.Add(i.ns, i.device, label+":"+i.name, i.description); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) startRouters(ctx context.Context) error {
+	r.tell("starting roamkeyd on both routers")
+	p := r.options.Programs
+	prepared := make(chan error, 2)
+	for _, router := range []*Router{r.top.PAR, r.top.NAR} {
+		go func() { prepared <- p.prepare(router) }()
+	}
+	if err := errors.Join(<-prepared, <-prepared); err != nil {
+		return err
+	}
+	var err error
+	if r.par, err = p.startDaemon(r.top.PAR, r.options.Label()); err != nil {
+		return err
+	}
+	if r.nar, err = p.startDaemon(r.top.NAR, r.options.Label()); err != nil {
+		return err
+	}
+	for _, d := range []*Daemon{r.par, r.nar} {
+		s, err := d.await(ctx, 10*time.Second, "serving its link", func(s control.Snapshot) bool {
+			return len(s.Links) == 1 && s.Links[0].Served && s.Links[0].RA.Sent > 0
+		})
+		if err != nil {
+			return err
+		}
+		r.report.Tunnel = s.Tunnel
+	}
+	return nil
+}
+
+// attach starts the node in the cell of the old router, and waits until it has there all that it can have.
+func (r *run) attach(ctx context.Context) error {
+	var args []string
+	if !r.options.LKE {
+		args = append(args, "-plain")
+	}
+	var err error
+	if r.node, err = r.options.Programs.startMobile(r.top.Node, r.options.Label(), args...); err != nil {
+		return err
+	}
+	if err := r.node.await(ctx, 8*time.Second, "address-ready"); err != nil {
+		return err
+	}
+	home := r.top.AddressIn(r.top.PAR)
+	if !r.options.LKE {
+		return nil
+	}
+	r.tell("the node agrees on a key with the old router, which proves the address (1 s)")
+	_, err = r.par.await(ctx, 8*time.Second, "sharing a key with the node", func(s control.Snapshot) bool {
+		for _, a := range s.LBSAs.List {
+			if a.Home == home && a.State == "valid" {
+				return true
+			}
+		}
+		return false
+	})
+	return err
+}
+
+// begin starts the flow and waits until it is steady.
+func (r *run) begin(ctx context.Context) error {
+	r.tell("the correspondent sends %d packets a second to %v", r.options.Rate, r.top.AddressIn(r.top.PAR))
+	var err error
+	if r.receiver, err = StartReceiver(r.top.Node, radio); err != nil {
+		return err
+	}
+	if r.sender, err = StartSender(r.top.Correspondent, r.top.AddressIn(r.top.PAR), r.options.Rate); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(5 * time.Second); len(r.receiver.Arrivals()) == 0; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("no packet of the correspondent reached the node before the move: see %s", filepath.Join(r.options.Programs.Logs, "*.log"))
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return pause(ctx, r.options.Before)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func (r *run) move(ctx context.Context) (err error) {
+	r.tell("the node moves to the new router (its radio is away for %v)", r.options.Radio)
+	if r.report.Down, r.report.Up, err = r.top.Move(r.top.NAR, r.options.Radio); err != nil {
+		return err
+	}
+	return pause(ctx, r.options.After-r.options.Radio)
+}
+
+// end stops the flow, then asks the old router, then stops the programs.
+func (r *run) end(ctx context.Context) error {
+	sent, err := r.sender.Stop()
+	if err != nil {
+		return err
+	}
+	if err := pause(ctx, 100*time.Millisecond); err != nil { // what is under way still counts
+		return err
+	}
+	r.report.Flow = Flow{Sent: sent, Arrivals: r.receiver.Stop(), End: time.Now()}
+	s, err := r.par.Status()
+	if err != nil {
+		return fmt.Errorf("ask the old router: %w", err)
+	}
+	home := r.top.AddressIn(r.top.PAR)
+	for _, h := range s.Handovers {
+		if h.Home == home {
+			r.report.Handover = &h
+			break
+		}
+	}
+	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program} {
+		if err := p.Stop(5 * time.Second); err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package scenario
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/pcap"
+)
+
+// port is where the packets of the flow go.
+const port = 5001
+
+// Payload of a packet of the flow: magic(4) zero(4) sequence(8) time of sending in nanoseconds of the wall clock(8), and
+// zeros up to what a voice codec sends.
+const (
+	payloadLen   = 160
+	payloadMagic = "RkDm"
+)
+
+// Sender sends packets at a constant rate.
+type Sender struct {
+	stop, done chan struct{}
+	sent       []time.Time
+	err        error
+}
+
+// StartSender begins to send rate packets a second from a namespace to an address.
+func StartSender(ns *netlab.Namespace, to netip.Addr, rate int) (*Sender, error) {
+	var conn net.PacketConn
+	err := ns.Do(func() (err error) {
+		conn, err = net.ListenPacket("udp6", "[::]:0")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the correspondent's socket: %w", err)
+	}
+	s := &Sender{stop: make(chan struct{}), done: make(chan struct{})}
+	go s.run(conn, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, port)), time.Second/time.Duration(rate))
+	return s, nil
+}
+
+func (s *Sender) run(conn net.PacketConn, to net.Addr, interval time.Duration) {
+	defer close(s.done)
+	defer conn.Close()
+	payload := make([]byte, payloadLen)
+	copy(payload, payloadMagic)
+	for next := time.Now(); ; next = next.Add(interval) {
+		// Sleeping for what is left keeps the rate also where sleep is coarse: who is late sends at once.
+		if wait := time.Until(next); wait > 0 {
+			time.Sleep(wait)
+		}
+		select {
+		case <-s.stop:
+			return
+		default:
+		}
+		now := time.Now()
+		binary.BigEndian.PutUint64(payload[8:], uint64(len(s.sent)))
+		binary.BigEndian.PutUint64(payload[16:], uint64(now.UnixNano()))
+		_, err := conn.WriteTo(payload, to)
+		// A router on the way may say that it cannot reach the node: that is a lost packet, not a failure.
+		if err != nil && !errors.Is(err, unix.EHOSTUNREACH) && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.ECONNREFUSED) {
+			s.err = fmt.Errorf("send packet %d: %w", len(s.sent), err)
+			return
+		}
+		s.sent = append(s.sent, now)
+	}
+}
+
+// Stop ends the sending and gives the times of all packets.
+func (s *Sender) Stop() ([]time.Time, error) {
+	close(s.stop)
+	<-s.done
+	return s.sent, s.err
+}
+
+// Receiver counts what arrives in the node's namespace.
+type Receiver struct {
+	file   *os.File
+	link   int // index of the interface on the link
+	reader sync.WaitGroup
+
+	mu       sync.Mutex
+	arrivals []Arrival
+}
+
+// StartReceiver begins to receive in a namespace. What does not come in by the named interface came out of a tunnel.
+func StartReceiver(ns *netlab.Namespace, device string) (*Receiver, error) {
+	link, err := ns.Link(device)
+	if err != nil {
+		return nil, err
+	}
+	r := &Receiver{link: link.Index}
+	err = ns.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1),
+			unix.Bind(fd, &unix.SockaddrInet6{Port: port}),
+		)
+		if err != nil {
+			unix.Close(fd)
+			return err
+		}
+		r.file = os.NewFile(uintptr(fd), "receiver")
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the node's socket: %w", err)
+	}
+	r.reader.Go(r.run)
+	return r, nil
+}
+
+func (r *Receiver) run() {
+	raw, err := r.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	buf, control := make([]byte, 2048), make([]byte, 256)
+	for {
+		var n, cn int
+		var readErr error
+		err := raw.Read(func(fd uintptr) bool {
+			n, cn, _, _, readErr = unix.Recvmsg(int(fd), buf, control, 0)
+			return readErr != unix.EAGAIN
+		})
+		if err != nil {
+			return // closed
+		}
+		if readErr != nil || n < 24 || string(buf[:4]) != payloadMagic {
+			continue
+		}
+		a := Arrival{
+			Seq: binary.BigEndian.Uint64(buf[8:]), At: pcap.KernelTime(control[:cn]), Tunnel: r.cameByTunnel(control[:cn]),
+		}
+		r.mu.Lock()
+		r.arrivals = append(r.arrivals, a)
+		r.mu.Unlock()
+	}
+}
+
+// cameByTunnel reports whether the packet came by another interface than the link's.
+func (r *Receiver) cameByTunnel(control []byte) bool {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return false
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo {
+			return int(binary.NativeEndian.Uint32(m.Data[16:])) != r.link
+		}
+	}
+	return false
+}
+
+// Arrivals gives what arrived so far.
+func (r *Receiver) Arrivals() []Arrival {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Arrival(nil), r.arrivals...)
+}
+
+// Stop ends the receiving and gives what arrived.
+func (r *Receiver) Stop() []Arrival {
+	r.file.Close()
+	r.reader.Wait()
+	return r.Arrivals()
+}
