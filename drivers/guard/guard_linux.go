@@ -20,8 +20,9 @@ const (
 // Guard is the router's table. A nil *Guard stands for a kernel that cannot have one: its methods do nothing.
 type Guard struct {
 	t                       *table
-	routers, links, tunnels *set // guarded by t.mu
-	tunnelRules             []rule
+	routers, links, tunnels *set   // guarded by t.mu
+	base                    []rule // without those about tunnels' sources
+	checking                bool   // those are there, too
 	reasons                 []string
 }
 
@@ -53,8 +54,7 @@ func open(c *nft) (*Guard, error) {
 		tunnels: newSet("tunnels", typePair, 32),
 	}
 	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels}}
-	g.tunnelRules = tunnelRules(g.routers.name, g.tunnels.name)
-	checked := false
+	old := 0
 	if there {
 		for _, s := range g.t.sets {
 			// An element of another length is from another version, or not from us.
@@ -68,20 +68,25 @@ func open(c *nft) (*Guard, error) {
 				}
 			}
 		}
-		old, err := g.t.read()
+		counts, err := g.t.read()
 		if err != nil {
 			return nil, explain(err)
 		}
-		checked = len(old) > mobilityRuleCount
+		old = len(counts)
 	}
 	g.reasons, err = g.t.makeBest(func(f features) []rule {
-		rules := append(mobilityRules(f, g.routers.name), linkLocalRules(f, g.links.name)...)
-		if checked {
-			rules = append(rules, g.tunnelRules...)
-		}
-		return rules
+		g.base = sequence(mobilityRules(f, g.routers.name), linkLocalRules(f, g.links.name), silenceRules(g.routers.name))
+		g.checking = old > len(g.base)
+		return g.rules()
 	})
 	return g, err
+}
+
+func (g *Guard) rules() []rule {
+	if !g.checking {
+		return g.base
+	}
+	return sequence(g.base, tunnelRules(g.routers.name, g.tunnels.name))
 }
 
 // features is what of nftables a kernel may lack.
@@ -130,13 +135,12 @@ func (f features) notByIPsec() []expression {
 
 func protocol(p byte) []expression { return []expression{meta(unix.NFT_META_L4PROTO), is(p)} }
 
-func sequence(parts ...[]expression) []expression { return slices.Concat(parts...) }
+func sequence[T any](parts ...[]T) []T { return slices.Concat(parts...) }
 
 const (
-	headerSource      = 8  // offsets in the IPv6 header
-	headerDestination = 24 //
-
-	mobilityRuleCount = 2
+	headerNext        = 6 // offsets in the IPv6 header
+	headerSource      = 8
+	headerDestination = 24
 )
 
 func address(register uint32, offset uint32) expression {
@@ -186,6 +190,27 @@ func tunnelRules(routers, tunnels string) []rule {
 				payload(second, unix.NFT_PAYLOAD_TRANSPORT_HEADER, headerSource, 16),
 				notIn(tunnels),
 			}, protocol(ipv6.ProtoIPv6))},
+	}
+}
+
+// silenceRules drop the Port Unreachable with which a kernel that has tunnel6 loaded answers tunnel packets that none of its
+// devices takes, whether or not a raw socket takes them. The far end would pass it on to the correspondent, who would
+// take a handover for the end of the node. routers is the set of addresses that were sent to; "" means any.
+func silenceRules(routers string) []rule {
+	const quoted = 8 // offset of the packet in an ICMPv6 error
+	octet := func(offset uint32, value byte) []expression {
+		return []expression{payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 1), is(value)}
+	}
+	unreachable := sequence(protocol(ipv6.ProtoICMPv6), octet(0, 1), octet(1, 4))
+	if routers != "" {
+		unreachable = append(unreachable,
+			payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, quoted+headerDestination, 16), in(routers))
+	}
+	const name, about = "port_unreachable", "tunnel packets are not answered"
+	return []rule{
+		{chain: output, name: name, about: about, match: sequence(unreachable, octet(quoted+headerNext, ipv6.ProtoIPv6))},
+		{chain: output, name: name, about: about, match: sequence(unreachable, octet(quoted+headerNext, ipv6.ProtoDestination),
+			octet(quoted+ipv6.HeaderLen, ipv6.ProtoIPv6))},
 	}
 }
 
@@ -249,15 +274,13 @@ func (g *Guard) CheckTunnels(on bool) error {
 	}
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
-	if (len(g.t.rules) > mobilityRuleCount) == on {
+	if g.checking == on {
 		return nil
 	}
-	rules := slices.Clone(g.t.rules[:mobilityRuleCount])
-	if on {
-		rules = append(rules, g.tunnelRules...)
-	}
+	g.checking = on
 	g.t.look()
-	if err := g.t.make(rules); err != nil {
+	if err := g.t.make(g.rules()); err != nil {
+		g.checking = !on
 		return fmt.Errorf("check tunnel packets: %w", explain(err))
 	}
 	return nil

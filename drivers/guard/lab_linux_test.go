@@ -3,6 +3,7 @@ package guard
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"os"
 	"testing"
@@ -84,21 +85,27 @@ func (n *network) guard() *Guard {
 }
 
 // send sends a whole packet from the node; link-local ones, too.
-func (n *network) send(packet []byte) {
+func (n *network) send(packet []byte) { n.t.Helper(); n.sendFrom(n.node, packet) }
+
+func (n *network) sendFrom(ns *netlab.Namespace, packet []byte) {
 	n.t.Helper()
-	link, err := n.node.Link("wl0")
-	n.must(err)
-	n.must(n.node.Do(func() error {
+	to := &unix.SockaddrInet6{Addr: [16]byte(packet[24:40])}
+	if dst := netip.AddrFrom16(to.Addr); dst.IsLinkLocalUnicast() || dst.IsMulticast() {
+		link, err := ns.Link("wl0")
+		n.must(err)
+		to.ZoneId = uint32(link.Index)
+	}
+	n.must(ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		to := &unix.SockaddrInet6{Addr: [16]byte(packet[24:40])}
-		if dst := netip.AddrFrom16(to.Addr); dst.IsLinkLocalUnicast() || dst.IsMulticast() {
-			to.ZoneId = uint32(link.Index)
+		err = unix.Sendto(fd, packet, 0, to)
+		if errors.Is(err, unix.EPERM) {
+			return nil // nftables drops it on its way out
 		}
-		return unix.Sendto(fd, packet, 0, to)
+		return err
 	}))
 }
 

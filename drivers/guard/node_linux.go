@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -12,8 +14,9 @@ import (
 
 // Node is the mobile node's table. A nil *Node stands for a kernel that cannot have one.
 type Node struct {
-	t       *table
-	reasons []string
+	t              *table
+	devices, homes *set // guarded by t.mu
+	reasons        []string
 }
 
 // OpenNode makes the mobile node's table: the kernel does not see solicitations from the unspecified address that carry an
@@ -28,7 +31,8 @@ func OpenNode() (*Node, error) {
 		c.Close()
 		return nil, err
 	}
-	n := &Node{t: &table{name: NodeTable, nft: c}}
+	n := &Node{devices: newSet("devices", typeName, unix.IFNAMSIZ), homes: newSet("homes", typeHome, unix.IFNAMSIZ+16)}
+	n.t = &table{name: NodeTable, nft: c, sets: []*set{n.devices, n.homes}}
 	n.reasons, err = n.t.makeBest(func(f features) []rule {
 		mobility := mobilityRules(f, "")
 		if !f.fib {
@@ -38,7 +42,7 @@ func OpenNode() (*Node, error) {
 				match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec()),
 			}}
 		}
-		return append(mobility, solicitationRules()...)
+		return sequence(mobility, solicitationRules(), homeRules(n.devices.name, n.homes.name), silenceRules(""))
 	})
 	if err != nil {
 		c.Close()
@@ -84,6 +88,56 @@ func solicitationRules() []rule {
 		})
 	}
 	return all
+}
+
+// homeRules hold the kernel's tunnel devices to the home addresses that are reached through them: such a device takes
+// whatever its far end, or somebody who gives himself out as that, puts into a tunnel packet.
+func homeRules(devices, homes string) []rule {
+	return []rule{{
+		name: "tunnel_destination", about: "no home address of this tunnel",
+		match: []expression{
+			meta(unix.NFT_META_IIFNAME), in(devices), address(second, headerDestination), notIn(homes),
+		},
+	}}
+}
+
+// AddHome admits packets for home from the tunnel device of that name, and from then on no others but those of further
+// calls.
+func (n *Node) AddHome(device string, home netip.Addr) error {
+	return n.setHome(device, home, true)
+}
+
+// RemoveHome takes that back. With its last home a device takes nothing more.
+func (n *Node) RemoveHome(device string, home netip.Addr) error {
+	return n.setHome(device, home, false)
+}
+
+func (n *Node) setHome(device string, home netip.Addr, on bool) error {
+	if n == nil {
+		return nil
+	}
+	if device == "" || len(device) >= unix.IFNAMSIZ || !ipv6.IsRoutableUnicast(home) {
+		return fmt.Errorf("home address %s of device %q: neither can be so", home, device)
+	}
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, device)
+	pair := string(append(bytes.Clone(name), home.AsSlice()...))
+	n.t.mu.Lock()
+	defer n.t.mu.Unlock()
+	if n.homes.elements[pair] == on {
+		return nil
+	}
+	if !on {
+		delete(n.homes.elements, pair)
+		return n.t.change(func(tx *transaction) {
+			n.homes.change(tx, NodeTable, unix.NFT_MSG_DELSETELEM, []string{pair})
+		})
+	}
+	n.devices.elements[string(name)], n.homes.elements[pair] = true, true
+	return n.t.change(func(tx *transaction) {
+		n.devices.change(tx, NodeTable, unix.NFT_MSG_NEWSETELEM, []string{string(name)})
+		n.homes.change(tx, NodeTable, unix.NFT_MSG_NEWSETELEM, []string{pair})
+	})
 }
 
 // Reasons says what the kernel lacks and what that means, a sentence each.

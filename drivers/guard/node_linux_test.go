@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/roamkey/roamkey/ipv6"
 )
@@ -72,5 +73,90 @@ func TestKernelDoesNotDefendAnAuthenticatedSolicitation(t *testing.T) {
 	n.must(g.Close(false))
 	if there, err := n.rival().exists(NodeTable); err != nil || there {
 		t.Errorf("table %s is there after Close: %v, %v", NodeTable, there, err)
+	}
+}
+
+func TestTunnelDeviceIsHeldToItsHomeAddresses(t *testing.T) {
+	n := newNetwork(t)
+	var g *Node
+	n.must(n.router.Do(func() (err error) { g, err = OpenNode(); return err }))
+	defer g.Close(false)
+	other := netip.MustParseAddr("2001:db8:1::2")
+	n.must(n.router.AddAddress("lan0", netip.PrefixFrom(other, 64)))
+
+	// up0 stands for a tunnel device. What gets to the host shows as an error of UDP: nobody listens.
+	reached := func(dst netip.Addr) bool {
+		udp := []byte{0x20, 0, 0x20, 0, 0, 8, 0, 0}
+		binary.BigEndian.PutUint16(udp[6:], ipv6.Checksum(farAddr, dst, 17, udp))
+		n.sendFrom(n.far, ipv6.Append(nil, ipv6.Header{Src: farAddr, Dst: dst, HopLimit: 64}, 17, udp))
+		for {
+			p := n.farIn.next(100 * time.Millisecond)
+			if p == nil || p[6] == ipv6.ProtoICMPv6 && p[40] == 1 && [16]byte(p[72:88]) == dst.As16() {
+				return p != nil
+			}
+		}
+	}
+	n.must(g.AddHome("lan0", homeAddr)) // another device
+	if !reached(routerAddr) || !reached(other) {
+		t.Fatal("a device without home addresses is not left alone")
+	}
+	n.must(g.AddHome("up0", routerAddr))
+	n.must(g.AddHome("up0", routerAddr)) // no error
+	if !reached(routerAddr) {
+		t.Error("the home address is not reached")
+	}
+	if reached(other) {
+		t.Error("another address is reached")
+	}
+	if got := counter(t, g, "tunnel_destination"); got == 0 {
+		t.Error("tunnel_destination is not counted")
+	}
+	n.must(g.AddHome("up0", other))
+	n.must(g.RemoveHome("up0", routerAddr))
+	n.must(g.RemoveHome("up0", routerAddr)) // no error
+	if !reached(other) {
+		t.Error("the other home address is not reached")
+	}
+	if reached(routerAddr) {
+		t.Error("a home address that was removed is reached")
+	}
+	if err := g.AddHome("a-name-that-is-too-long", homeAddr); err == nil {
+		t.Error("a wrong name was taken")
+	}
+	if err := g.AddHome("lan0", netip.MustParseAddr("fe80::1")); err == nil {
+		t.Error("a link-local home address was taken")
+	}
+	list(t, n) // nft can show the table
+}
+
+func TestKernelIsSilentAboutTunnelPackets(t *testing.T) {
+	n := newNetwork(t)
+	g := n.guard()
+	n.must(g.SetRouters([]netip.Addr{routerAddr}, []string{"lan0"}))
+	quoting := func(code byte, about []byte) []byte {
+		b := append([]byte{1, code, 0, 0, 0, 0, 0, 0}, about...)
+		binary.BigEndian.PutUint16(b[2:], ipv6.Checksum(routerAddr, nodeAddr, ipv6.ProtoICMPv6, b))
+		return ipv6.Append(nil, ipv6.Header{Src: routerAddr, Dst: nodeAddr, HopLimit: 64}, ipv6.ProtoICMPv6, b)
+	}
+	inner := bindingUpdate(homeAddr, farAddr, netip.Addr{})
+	elsewhere := netip.MustParseAddr("2001:db8:1::2")
+	for _, c := range []struct {
+		name   string
+		packet []byte
+		leaves bool
+	}{
+		{"port unreachable about a tunnel packet", quoting(4, tunnel(nodeAddr, routerAddr, inner)), false},
+		{"the same with an encapsulation limit", quoting(4, behindLimit(nodeAddr, routerAddr, inner)), false},
+		{"about a tunnel packet to another address", quoting(4, tunnel(nodeAddr, elsewhere, inner)), true},
+		{"address unreachable", quoting(3, tunnel(nodeAddr, routerAddr, inner)), true},
+		{"about another packet", quoting(4, bindingUpdate(nodeAddr, routerAddr, netip.Addr{})), true},
+	} {
+		n.sendFrom(n.router, c.packet)
+		if left := problems(n.fence()) == 1; left != c.leaves {
+			t.Errorf("%s: leaves the router: %v, want %v", c.name, left, c.leaves)
+		}
+	}
+	if got := counter(t, g, "port_unreachable"); got != 2 {
+		t.Errorf("port_unreachable = %d, want 2", got)
 	}
 }

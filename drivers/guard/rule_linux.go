@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rule is one rule of the table's chain. Each counts what it matches, and drops it.
+// rule is one rule of the table. Each counts what it matches, and drops it.
 type rule struct {
+	chain chain
 	name  string // of its counter
 	about string // comment that `nft list table` shows
 	match []expression

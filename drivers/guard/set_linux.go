@@ -22,6 +22,7 @@ const (
 	typeAddr = 8  // ipv6_addr
 	typeName = 41 // ifname
 	typePair = typeAddr<<6 | typeAddr
+	typeHome = typeName<<6 | typeAddr
 )
 
 func newSet(name string, datatype, length uint32) *set {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +14,6 @@ import (
 )
 
 const (
-	chainName = "prerouting"
-
 	// chainPriority is that of "raw": after defragmentation, if the kernel does that here, and before connection tracking.
 	chainPriority = -300
 
@@ -25,7 +24,31 @@ const (
 	recheck = time.Second
 )
 
-// table is one table of ours with one chain. It watches itself.
+// chain says where a packet meets a rule.
+type chain uint8
+
+// Chains, in the order in which the kernel lists them: that in which they are made.
+const (
+	prerouting chain = iota
+	output
+	chainCount
+)
+
+func (c chain) String() string {
+	if c == output {
+		return "output"
+	}
+	return "prerouting"
+}
+
+func (c chain) hook() uint32 {
+	if c == output {
+		return unix.NF_INET_LOCAL_OUT
+	}
+	return unix.NF_INET_PRE_ROUTING
+}
+
+// table is one table of ours. It watches itself.
 type table struct {
 	name    string
 	nft     *nft
@@ -129,21 +152,26 @@ func (t *table) make(rules []rule) error {
 	for i, s := range t.sets {
 		s.create(&tx, t.name, uint32(i+1))
 	}
-	tx.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_CHAIN_TABLE, t.name)
-		ae.String(unix.NFTA_CHAIN_NAME, chainName)
-		ae.Nested(unix.NFTA_CHAIN_HOOK, func(hook *netlink.AttributeEncoder) error {
-			hook.Uint32(unix.NFTA_HOOK_HOOKNUM, unix.NF_INET_PRE_ROUTING)
-			hook.Int32(unix.NFTA_HOOK_PRIORITY, chainPriority)
-			return nil
+	for c := range chainCount {
+		tx.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_CHAIN_TABLE, t.name)
+			ae.String(unix.NFTA_CHAIN_NAME, c.String())
+			ae.Nested(unix.NFTA_CHAIN_HOOK, func(hook *netlink.AttributeEncoder) error {
+				hook.Uint32(unix.NFTA_HOOK_HOOKNUM, c.hook())
+				hook.Int32(unix.NFTA_HOOK_PRIORITY, chainPriority)
+				return nil
+			})
+			ae.Uint32(unix.NFTA_CHAIN_POLICY, 1) // NF_ACCEPT
+			ae.String(unix.NFTA_CHAIN_TYPE, "filter")
 		})
-		ae.Uint32(unix.NFTA_CHAIN_POLICY, 1) // NF_ACCEPT
-		ae.String(unix.NFTA_CHAIN_TYPE, "filter")
-	})
+	}
+	// What the kernel counted is told apart by the order of its list.
+	rules = slices.Clone(rules)
+	slices.SortStableFunc(rules, func(a, b rule) int { return int(a.chain) - int(b.chain) })
 	for _, r := range rules {
 		tx.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) {
 			ae.String(unix.NFTA_RULE_TABLE, t.name)
-			ae.String(unix.NFTA_RULE_CHAIN, chainName)
+			ae.String(unix.NFTA_RULE_CHAIN, r.chain.String())
 			r.encode(ae)
 		})
 	}
