@@ -31,6 +31,7 @@ type Options struct {
 	Config     *config.Config
 	ConfigPath string // read again at a reload
 	Log        *slog.Logger
+	Level      *slog.LevelVar // of Log, which a reload may change; nil if it cannot be
 	Version    string
 }
 
@@ -64,6 +65,8 @@ type Daemon struct {
 	modulusLen int
 
 	links   []*link
+	leaving []*link   // those that the settings name no more, as long as they say goodbye
+	settles time.Time // when a link that is held back has waited long enough; zero: none is
 	byIndex map[int]*link
 	own     map[netip.Addr]bool // this router's addresses on served links
 	linked  bool                // serve was called at least once

@@ -175,7 +175,6 @@ type station struct {
 	b      *bench
 	conn   *rawfake.Conn
 	node   *lke.Node
-	now    time.Time
 	coa    netip.Addr
 	done   chan struct{}
 	inputs chan lke.Input

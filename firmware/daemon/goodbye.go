@@ -1,12 +1,13 @@
 package daemon
 
 import (
+	"slices"
 	"time"
 
 	"github.com/roamkey/roamkey/ndp/advertise"
 )
 
-// goodbyeTime bounds how long a real stop waits for its final router advertisements: init systems kill after five seconds.
+// goodbyeTime bounds how long final router advertisements may take: init systems kill after five seconds.
 const goodbyeTime = 3 * time.Second
 
 // goodbye tells hosts on the served links that this is no default router any more (RFC 4861 section 6.2.5).
@@ -17,20 +18,58 @@ func (d *Daemon) goodbye() {
 	for end := d.now().Add(goodbyeTime); ; {
 		now := d.now()
 		var next time.Time
-		for _, l := range d.links {
-			if l.speaker == nil || l.speaker.Phase() == advertise.Silent {
-				continue
+		d.speaking(func(l *link) {
+			if l.speaker.Phase() != advertise.Silent {
+				next = earlier(next, l.speaker.Deadline())
 			}
-			if at := l.speaker.Deadline(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-				next = at
-			}
-		}
+		})
 		if next.IsZero() || next.After(end) {
 			return
 		}
 		time.Sleep(next.Sub(now))
-		for _, l := range d.links {
-			d.speak(l, advertise.Input{Kind: advertise.InTick})
+		d.speaking(func(l *link) { d.speak(l, advertise.Input{Kind: advertise.InTick}) })
+	}
+}
+
+// leave says goodbye on links that the settings name no more, while the others go on. Until that is over their sockets stay.
+func (d *Daemon) leave(links []*link) {
+	for _, l := range links {
+		if l.speaker == nil {
+			continue
+		}
+		d.speak(l, advertise.Input{Kind: advertise.InStop})
+		l.until = d.now().Add(goodbyeTime)
+		d.leaving = append(d.leaving, l)
+	}
+}
+
+// dropSilent forgets links on which goodbye is said, but for the prefixes that hosts may go on to hold: the link may come back.
+// It reports whether there were any.
+func (d *Daemon) dropSilent(now time.Time) bool {
+	kept := d.leaving[:0]
+	for _, l := range d.leaving {
+		if l.speaker.Phase() != advertise.Silent && now.Before(l.until) {
+			kept = append(kept, l)
+			continue
+		}
+		named := func(other *link) bool { return other.config.Name == l.config.Name }
+		if !slices.ContainsFunc(d.links, named) {
+			d.stale[l.config.Name] = slices.Collect(l.speaker.Records)
+		}
+	}
+	dropped := len(kept) < len(d.leaving)
+	clear(d.leaving[len(kept):])
+	d.leaving = kept
+	return dropped
+}
+
+// speaking calls f for each link that has a speaker, those that are being left among them.
+func (d *Daemon) speaking(f func(*link)) {
+	for _, links := range [...][]*link{d.links, d.leaving} {
+		for _, l := range links {
+			if l.speaker != nil {
+				f(l)
+			}
 		}
 	}
 }

@@ -23,6 +23,8 @@ type link struct {
 	planned advertise.Config   // what the speaker was told last
 	saved   string             // what the journal has of its prefixes
 	refusal []hostnet.Finding  // what hides DAD
+	held    time.Time          // since when it could be served but for addresses that are to come; zero if it is served
+	until   time.Time          // when goodbye is over on a link that the settings name no more
 }
 
 // plan is what the kernel's view and the settings say that a link should serve.
@@ -64,6 +66,47 @@ func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Fin
 		p.lke.Routers = append(p.lke.Routers, a.Addr)
 	}
 	return p
+}
+
+// settleTime bounds how long a link that comes up is held back for addresses that are to come.
+const settleTime = 3 * time.Second
+
+// hold holds a link back that comes up with some of its addresses: hosts would be told that the prefixes of the others are
+// gone. It lasts until the addresses are there, and not longer than settleTime.
+func (d *Daemon) hold(l *link, p *plan, host hostnet.Link, now time.Time) {
+	missing := ""
+	if p.waiting == "" && l.served.Index == 0 {
+		missing = l.missing(p, host)
+	}
+	if missing == "" {
+		l.held = time.Time{}
+		return
+	}
+	if l.held.IsZero() {
+		l.held = now
+	}
+	if until := l.held.Add(settleTime); now.Before(until) {
+		d.settles = earlier(d.settles, until)
+		*p = plan{waiting: missing}
+	}
+}
+
+// missing tells what addresses of the link are to come; empty if all seem to be there.
+func (l *link) missing(p *plan, host hostnet.Link) string {
+	for _, a := range host.Addresses {
+		if a.Tentative && !a.Failed {
+			return l.config.Device + " is making sure that nobody else has " + a.Addr.String()
+		}
+	}
+	if l.speaker == nil || !l.config.RA.PrefixesFromDevice {
+		return ""
+	}
+	for _, old := range l.speaker.Config().Prefixes {
+		if old.Router.IsValid() && !hasPrefix(p.adverts.Prefixes, old.Prefix) {
+			return l.config.Device + " has no address in " + old.Prefix.String() + " yet"
+		}
+	}
+	return ""
 }
 
 // linkLocal gives the link-local address to speak from: the first that passed DAD.
@@ -121,7 +164,8 @@ func hasPrefix(all []advertise.Prefix, p netip.Prefix) bool {
 func routerAddress(c config.Link, host hostnet.Link, p netip.Prefix) netip.Addr {
 	var first netip.Addr
 	for _, a := range host.Addresses {
-		if !p.Contains(a.Addr) || a.Tentative || a.Failed {
+		// The first address of a prefix is every router's (RFC 4291 section 2.6.1).
+		if !p.Contains(a.Addr) || a.Tentative || a.Failed || a.Addr == p.Masked().Addr() {
 			continue
 		}
 		if slices.Contains(c.RA.RouterAddresses, a.Addr) {

@@ -54,14 +54,10 @@ func (d *Daemon) loop(ctx context.Context) error {
 
 // arm sets the timer to the next deadline of any core.
 func (d *Daemon) arm(timer *time.Timer) {
-	next := d.router.Deadline()
-	for _, l := range d.links {
-		if l.speaker == nil {
-			continue
-		}
-		if at := l.speaker.Deadline(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
+	next := earlier(d.router.Deadline(), d.settles)
+	d.speaking(func(l *link) { next = earlier(next, l.speaker.Deadline()) })
+	for _, l := range d.leaving {
+		next = earlier(next, l.until)
 	}
 	if next.IsZero() {
 		timer.Stop()
@@ -70,19 +66,32 @@ func (d *Daemon) arm(timer *time.Timer) {
 	timer.Reset(next.Sub(d.now()))
 }
 
+// earlier gives the earlier of two moments, of which each may be zero for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // tick gives each core whose deadline has come its tick.
 func (d *Daemon) tick() {
 	now := d.now()
-	if at := d.router.Deadline(); !at.IsZero() && !at.After(now) {
+	due := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
+	if due(d.router.Deadline()) {
 		d.step(lke.Input{Kind: lke.InTick})
 	}
-	for _, l := range d.links {
-		if l.speaker == nil {
-			continue
-		}
-		if at := l.speaker.Deadline(); !at.IsZero() && !at.After(now) {
+	d.speaking(func(l *link) {
+		if due(l.speaker.Deadline()) {
 			d.speak(l, advertise.Input{Kind: advertise.InTick})
 		}
+	})
+	relink := due(d.settles)
+	for _, l := range d.leaving {
+		relink = relink || due(l.until) || l.speaker.Phase() == advertise.Silent
+	}
+	if relink {
+		d.relink()
 	}
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"net/netip"
 	"reflect"
+	"time"
 
 	"github.com/roamkey/roamkey/drivers/rawip"
 	"github.com/roamkey/roamkey/ndp/advertise"
@@ -12,7 +13,8 @@ import (
 // changes nothing where nothing changed.
 func (d *Daemon) relink() {
 	now := d.now()
-	changed := false
+	changed := d.dropSilent(now)
+	d.settles = time.Time{}
 	plans := make([]plan, len(d.links))
 	for i, l := range d.links {
 		host, there := d.host.Link(l.config.Device)
@@ -21,6 +23,7 @@ func (d *Daemon) relink() {
 			l.refusal = d.host.HidesDAD(l.config.Device)
 		}
 		plans[i] = planLink(l.config, host, there, l.refusal, now)
+		d.hold(l, &plans[i], host, now)
 		if plans[i].waiting != l.waiting {
 			l.waiting = plans[i].waiting
 			if l.waiting != "" {
@@ -63,6 +66,11 @@ func (d *Daemon) serve() {
 			d.own[a] = true
 		}
 	}
+	for _, l := range d.leaving {
+		if d.byIndex[l.host.Index] == nil {
+			sockets = append(sockets, rawip.Link{Index: l.host.Index, Name: l.host.Name, Hardware: l.host.Hardware})
+		}
+	}
 	if err := d.socket.SetLinks(sockets); err != nil {
 		d.complain("links", err)
 	}
@@ -74,10 +82,13 @@ func (d *Daemon) serve() {
 
 // advertise makes the link's speaker follow its plan.
 func (d *Daemon) advertise(l *link, p plan) {
-	if p.waiting != "" || !l.config.RA.Enabled {
-		if l.speaker != nil {
-			d.voice(l, l.speaker.Step(d.now(), advertise.Input{Kind: advertise.InHalt}))
-		}
+	switch {
+	case p.waiting != "":
+		d.speak(l, advertise.Input{Kind: advertise.InHalt}) // nobody would hear a farewell
+		l.planned = advertise.Config{}
+		return
+	case !l.config.RA.Enabled:
+		d.speak(l, advertise.Input{Kind: advertise.InStop})
 		l.planned = advertise.Config{}
 		return
 	}

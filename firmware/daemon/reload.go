@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/roamkey/roamkey/firmware/config"
 	"github.com/roamkey/roamkey/ndp/advertise"
@@ -38,20 +39,28 @@ func (d *Daemon) reload(c *config.Config) {
 	c.Global.Tunnel, c.Global.TunnelDevice, c.Global.TunnelMTU = d.config.Global.Tunnel, d.config.Global.TunnelDevice, d.config.Global.TunnelMTU
 	c.Global.Workers, c.Global.Queue = d.config.Global.Workers, d.config.Global.Queue
 	d.config = c
-	kept := d.links
-	d.links = nil
+	if d.options.Level != nil {
+		d.options.Level.Set(c.Global.LogLevel)
+	}
+	// The interface tells which link it is: hosts on it know the prefixes, not the name of a section.
+	kept := append(d.links, d.leaving...)
+	d.links, d.leaving = nil, nil
 	for _, lc := range c.Links {
-		l := &link{config: lc}
-		if i := slices.IndexFunc(kept, func(k *link) bool { return k.config.Name == lc.Name }); i >= 0 {
+		l := new(link)
+		if i := slices.IndexFunc(kept, func(k *link) bool { return k.config.Device == lc.Device }); i >= 0 {
 			l = kept[i]
 			kept = slices.Delete(kept, i, i+1)
-			l.config = lc
+			if l.config.Name != lc.Name {
+				l.saved = "" // what the journal has is under the old name
+			}
 		}
+		if !l.until.IsZero() {
+			l.until, l.planned = time.Time{}, advertise.Config{} // it said goodbye, and begins anew
+		}
+		l.config = lc
 		d.links = append(d.links, l)
 	}
-	for _, gone := range kept {
-		d.speak(gone, advertise.Input{Kind: advertise.InStop})
-	}
+	d.leave(kept)
 	d.linked = false // limits and code points may have changed, too
 	d.relink()
 	d.log.Info("reloaded", "links", len(d.links), "warnings", len(c.Warnings))

@@ -142,7 +142,7 @@ func (l *link) status(now time.Time) control.Link {
 	if l.speaker == nil {
 		return out
 	}
-	out.RA = control.RA{On: true, Phase: l.speaker.Phase().String(), Next: -1}
+	out.RA = control.RA{On: l.config.RA.Enabled, Phase: l.speaker.Phase().String(), Next: -1}
 	if at := l.speaker.Deadline(); !at.IsZero() {
 		out.RA.Next = control.Seconds(max(at.Sub(now), 0))
 	}
@@ -169,7 +169,11 @@ func (l *link) status(now time.Time) control.Link {
 	}
 	l.speaker.Records(func(r advertise.Record) bool {
 		if !advertised[r.Prefix] {
-			out.Prefixes = append(out.Prefixes, control.Prefix{Prefix: r.Prefix, Valid: control.Seconds(r.Until.Sub(now)), Stale: true})
+			valid := control.Forever
+			if !r.Until.IsZero() {
+				valid = control.Seconds(max(r.Until.Sub(now), 0))
+			}
+			out.Prefixes = append(out.Prefixes, control.Prefix{Prefix: r.Prefix, Valid: valid, Stale: true})
 		}
 		return true
 	})
