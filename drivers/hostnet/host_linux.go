@@ -61,7 +61,7 @@ func Open() (*Host, error) { return open(eventBuffer) }
 func open(buffer int) (*Host, error) {
 	h := &Host{changes: make(chan struct{}, 1), done: make(chan struct{}), mirror: newMirror()}
 	var err error
-	h.route, err = openSource(unix.NETLINK_ROUTE, buffer, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_NEIGH)
+	h.route, err = openSource(unix.NETLINK_ROUTE, buffer, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_NETCONF, unix.RTNLGRP_NEIGH)
 	if err != nil {
 		return nil, fmt.Errorf("follow links and addresses by rtnetlink: %w", err)
 	}

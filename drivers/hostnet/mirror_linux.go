@@ -68,6 +68,8 @@ func (m *mirror) apply(now time.Time, msg netlink.Message) (changed bool) {
 		if n, ok := decodeNeighbour(msg.Data); ok {
 			m.applyNeighbour(n, msg.Header.Type == unix.RTM_DELNEIGH)
 		}
+	case unix.RTM_NEWNETCONF:
+		return true // forwarding or proxy_ndp, which are read when they are asked for
 	}
 	return false
 }

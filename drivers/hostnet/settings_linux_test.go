@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
 )
@@ -138,9 +139,27 @@ func TestForwardingAndAcceptRA(t *testing.T) {
 	is(true, true)
 	check(t, router.SetSysctl("net/ipv6/conf/lan0/accept_ra", "0"))
 	is(true, false)
+	drain(h)
+	check(t, router.SetSysctl("net/ipv6/conf/lan0/proxy_ndp", "1"))
+	select {
+	case <-h.Changes():
+	case <-time.After(patience):
+		t.Error("a setting that hides Duplicate Address Detection is no change")
+	}
 	for _, name := range []string{"", "nowhere", "../../../kernel"} {
 		if h.Forwarding(name) || h.AcceptRA(name) {
 			t.Errorf("a link %q forwards", name)
+		}
+	}
+}
+
+// drain lets pass what has changed so far: until a change of ours has been seen, and all that came before it.
+func drain(h *Host) {
+	for {
+		select {
+		case <-h.Changes():
+		case <-time.After(50 * time.Millisecond):
+			return
 		}
 	}
 }

@@ -80,7 +80,8 @@ type View interface {
 	// HidesDAD names each setting that hides Duplicate Address Detection on that link; none if all is well.
 	HidesDAD(link string) []Finding
 
-	// Changes gives a value when something about links or addresses has changed since the last one was taken.
+	// Changes gives a value when something about links, addresses, or the settings behind Forwarding and HidesDAD has changed
+	// since the last one was taken.
 	Changes() <-chan struct{}
 
 	// Counters gives each counter in a stable order.
