@@ -45,6 +45,8 @@ func main() {
 type demo struct {
 	out     string // directory
 	options scenario.Options
+	crash   bool
+	limit   time.Duration // of the old router's share
 	text    io.Writer
 	runs    []played
 }
@@ -64,6 +66,8 @@ func run(ctx context.Context, args []string, text, errs io.Writer) error {
 	f.StringVar(&o.Programs.RoamkeyMN, "roamkey-mn", "bin/roamkey-mn", "path of roamkey-mn")
 	f.StringVar(&o.Programs.Tunnel, "tunnel", "auto", "who tunnels: kernel, tun, or auto")
 	f.StringVar(&d.out, "out", "out", "directory for demo.svg, demo.pcap and the programs' logs")
+	f.BoolVar(&d.crash, "crash", false, "show instead what is lost when the old router's daemon is killed in mid-flow")
+	f.DurationVar(&d.limit, "router-limit", time.Millisecond, "most that the old router may take; emulated machines need more")
 	f.IntVar(&o.Rate, "rate", 1000, "packets a second from the correspondent, 1 to 5000")
 	f.DurationVar(&o.Radio, "radio", 50*time.Millisecond, "how long the radio is between two cells, at most 1s")
 	f.DurationVar(&o.Before, "before", 500*time.Millisecond, "how long packets are sent before the move, at most 5s")
@@ -109,6 +113,9 @@ func (d *demo) run(ctx context.Context) error {
 	if err := scenario.Check(p.Tunnel); err != nil {
 		return err
 	}
+	if d.crash {
+		return d.showCrash(ctx)
+	}
 	d.headline()
 	for i, lke := range []bool{false, true} {
 		if err := d.play(ctx, i+1, lke); err != nil {
@@ -144,7 +151,7 @@ func (d *demo) play(ctx context.Context, number int, lke bool) error {
 func (d *demo) verdict() error {
 	for _, r := range d.runs {
 		if r.Options.LKE {
-			if err := r.Result.Check(); err != nil {
+			if err := r.Result.Check(d.limit); err != nil {
 				return fmt.Errorf("with LKE: %w; the logs are in %s", err, d.out)
 			}
 		} else if r.Result.Forwarded != 0 || r.Result.Lost == 0 {

@@ -61,11 +61,9 @@ func ParseResult(line string) (Result, error) {
 	return r, nil
 }
 
-// RouterLimit is what the router may take from Binding Update to forwarding.
-const RouterLimit = time.Millisecond
-
-// Check tells what is wrong with a run with LKE; nil if it shows what it has to.
-func (r Result) Check() error {
+// Check tells what is wrong with a run with LKE; nil if it shows what it has to. limit is what the router may take from
+// Binding Update to forwarding.
+func (r Result) Check(limit time.Duration) error {
 	switch {
 	case r.Sent == 0:
 		return fmt.Errorf("the correspondent sent nothing")
@@ -73,8 +71,8 @@ func (r Result) Check() error {
 		return fmt.Errorf("no packet reached the node through the old router after the move (forwarded=0)")
 	case r.Router == 0:
 		return fmt.Errorf("the old router did not say how long it took to forward")
-	case r.Router >= RouterLimit:
-		return fmt.Errorf("the old router took %v from Binding Update to forwarding, the limit is %v", r.Router, RouterLimit)
+	case r.Router >= limit:
+		return fmt.Errorf("the old router took %v from Binding Update to forwarding, the limit is %v", r.Router, limit)
 	}
 	return nil
 }

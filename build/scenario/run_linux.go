@@ -17,6 +17,7 @@ import (
 type Options struct {
 	Programs Programs
 	LKE      bool
+	Crash    bool          // kill the old router's daemon after the move, and start it again
 	Rate     int           // packets a second
 	Radio    time.Duration // how long the node's radio is between the cells
 	Before   time.Duration // of traffic before the move
@@ -44,6 +45,7 @@ type Report struct {
 	Down, Up   time.Time         // the node's link
 	Handover   *control.Handover // of the old router; nil if there was none
 	Tunnel     control.Tunnel
+	Crash      *Crash // nil without one
 }
 
 // Interfaces of the capture, in the order in which a run adds them.
@@ -63,7 +65,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	r := &run{options: o, report: &Report{Options: o}}
 	steps := []func(context.Context) error{
 		func(context.Context) (err error) { r.top, err = Build(lab); return err },
-		r.record, r.startRouters, r.attach, r.begin, r.move, r.end,
+		r.record, r.startRouters, r.attach, r.begin, r.move, r.crash, r.end,
 	}
 	var err error
 	for _, step := range steps {
@@ -229,6 +231,21 @@ func (r *run) end(ctx context.Context) error {
 		return err
 	}
 	r.report.Flow = Flow{Sent: sent, Arrivals: r.receiver.Stop(), End: time.Now()}
+	if c := r.report.Crash; c != nil {
+		c.Lost = r.report.Flow.lostSince(r.report.Flow.Measure(r.report.Down))
+	} else if err := r.noteHandover(); err != nil {
+		return err
+	}
+	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program} {
+		if err := p.Stop(5 * time.Second); err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+	}
+	return nil
+}
+
+// noteHandover asks the old router what it says of the handover.
+func (r *run) noteHandover() error {
 	s, err := r.par.Status()
 	if err != nil {
 		return fmt.Errorf("ask the old router: %w", err)
@@ -238,11 +255,6 @@ func (r *run) end(ctx context.Context) error {
 		if h.Home == home {
 			r.report.Handover = &h
 			break
-		}
-	}
-	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program} {
-		if err := p.Stop(5 * time.Second); err != nil {
-			return fmt.Errorf("stop: %w", err)
 		}
 	}
 	return nil

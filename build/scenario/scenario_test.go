@@ -40,19 +40,19 @@ func TestResultLinesThatAreNone(t *testing.T) {
 }
 
 func TestAResultHasToShowTheHandover(t *testing.T) {
-	good := Result{Protocol: "lke", Sent: 10, Forwarded: 5, Router: RouterLimit - 1}
-	if err := good.Check(); err != nil {
+	good := Result{Protocol: "lke", Sent: 10, Forwarded: 5, Router: time.Millisecond - 1}
+	if err := good.Check(time.Millisecond); err != nil {
 		t.Errorf("a good result: %v", err)
 	}
 	for name, change := range map[string]func(*Result){
 		"nothing sent":      func(r *Result) { r.Sent = 0 },
 		"nothing forwarded": func(r *Result) { r.Forwarded = 0 },
-		"router too slow":   func(r *Result) { r.Router = RouterLimit },
+		"router too slow":   func(r *Result) { r.Router = time.Millisecond },
 		"router unknown":    func(r *Result) { r.Router = 0 },
 	} {
 		r := good
 		change(&r)
-		if r.Check() == nil {
+		if r.Check(time.Millisecond) == nil {
 			t.Errorf("%s: passed", name)
 		}
 	}
