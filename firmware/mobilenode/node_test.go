@@ -92,7 +92,7 @@ func (h *host) plug(r *accessRouter) {
 	h.station.SetUp(true)
 }
 
-func (h *host) careOf(r *accessRouter) netip.Addr { return ipv6.WithEUI64(r.prefix.Addr(), nodeHW) }
+func (h *host) careOf(r *accessRouter) netip.Addr { return ipv6.WithEUI64(r.Prefix.Addr(), nodeHW) }
 
 func (h *host) await(t *testing.T, event string) mobilenode.Line {
 	t.Helper()
@@ -117,7 +117,7 @@ func TestANodeIsFollowedByItsTraffic(t *testing.T) {
 	par, nar := newRouter(t, &internet, 1), newRouter(t, &internet, 2)
 	h := newHost(t, &internet, nil)
 	h.plug(par)
-	par.await(t, lke.EventAssociated)
+	par.Await(t, lke.EventAssociated)
 	h.await(t, "lbsa-valid")
 	if got, want := h.station.Addresses(), []netip.Addr{h.careOf(par)}; !slices.Equal(got, want) {
 		t.Fatalf("addresses %v, want %v", got, want)
@@ -127,8 +127,8 @@ func TestANodeIsFollowedByItsTraffic(t *testing.T) {
 	for _, event := range []string{"link-down", "link-up", "router-found", "address-ready", "binding-update", "tunnel-open", "bound", "finished"} {
 		h.await(t, event)
 	}
-	want := lke.Binding{Home: h.careOf(par), Router: par.address, CareOf: h.careOf(nar), Link: 1}
-	if got := <-par.bound; got != want {
+	want := lke.Binding{Home: h.careOf(par), Router: par.Address, CareOf: h.careOf(nar), Link: 1}
+	if got := <-par.Bound(); got != want {
 		t.Errorf("the old router bound %+v, want %+v", got, want)
 	}
 	ends := h.tunnel.Bindings()
@@ -138,8 +138,8 @@ func TestANodeIsFollowedByItsTraffic(t *testing.T) {
 	if got, want := h.station.Addresses(), []netip.Addr{h.careOf(nar)}; !slices.Equal(got, want) {
 		t.Errorf("addresses %v, want %v", got, want)
 	}
-	par.await(t, lke.EventFinished)
-	nar.await(t, lke.EventAssociated) // and it is ready for the next move
+	par.Await(t, lke.EventFinished)
+	nar.Await(t, lke.EventAssociated) // and it is ready for the next move
 
 	status, err := mobilenode.Request(t.Context(), h.control, false, nil)
 	if err != nil {
@@ -214,7 +214,7 @@ func TestAPlainNodeAgreesOnNoKey(t *testing.T) {
 		t.Errorf("%v, status %+v", err, status)
 	}
 	select {
-	case e := <-par.events:
+	case e := <-par.Events():
 		t.Errorf("the router was asked: %v", e.Kind)
 	default:
 	}

@@ -1,4 +1,6 @@
-package mobilenode_test
+// Package testrouter is an access router for tests of what is on the mobile node's side: the two cores of roamkeyd on any
+// rawip.Conn, and nothing else.
+package testrouter
 
 import (
 	"context"
@@ -10,58 +12,31 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/drivers/rawip"
-	"github.com/roamkey/roamkey/drivers/rawip/fake"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/advertise"
 )
 
-// network carries what is sent by the routing table between nodes and routers.
-type network struct {
-	mu    sync.Mutex
-	hosts map[netip.Addr]func(packet []byte)
-}
+// Retrans is the retransmission timer that the router advertises: its duplicate address detection takes that long.
+const Retrans = 40 * time.Millisecond
 
-func (n *network) attach(addr netip.Addr, arrive func(packet []byte)) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.hosts == nil {
-		n.hosts = make(map[netip.Addr]func([]byte))
-	}
-	n.hosts[addr] = arrive
-}
+// Router is a router with one link.
+type Router struct {
+	Prefix  netip.Prefix // of the link
+	Address netip.Addr   // the router's in it
 
-func (n *network) carry(packet []byte) {
-	var p ipv6.Packet
-	if ipv6.Parse(packet, &p) != ipv6.OK {
-		return
-	}
-	n.mu.Lock()
-	arrive := n.hosts[p.Dst]
-	n.mu.Unlock()
-	if arrive != nil {
-		arrive(packet)
-	}
-}
-
-// accessRouter is a router with one link: the two cores and nothing else.
-type accessRouter struct {
-	conn    *fake.Conn
-	segment *fake.Segment
+	conn    rawip.Conn
+	link    rawip.Link
 	key     *rsa.PrivateKey
-	prefix  netip.Prefix
-	address netip.Addr // global
 	core    *lke.Router
 	speaker *advertise.Speaker
-
-	events chan lke.Event
-	bound  chan lke.Binding
+	events  chan lke.Event
+	bound   chan lke.Binding
 }
 
-const retrans = 40 * time.Millisecond
-
-func newRouter(t *testing.T, net *network, n byte) *accessRouter {
+// New starts a router on a link of conn, whose prefix is a /64 with the router's address in it. It ends with the test.
+func New(t *testing.T, conn rawip.Conn, link rawip.Link, address netip.Prefix) *Router {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
@@ -71,30 +46,24 @@ func newRouter(t *testing.T, net *network, n byte) *accessRouter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hw := ipv6.LinkAddr{2, 0, 0, 0, 1, n}
-	r := &accessRouter{
-		key: key, segment: &fake.Segment{},
-		prefix:  netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 7: n}), 64),
-		address: netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 7: n, 15: 1}),
-		events:  make(chan lke.Event, 64), bound: make(chan lke.Binding, 8),
+	r := &Router{
+		Prefix: address.Masked(), Address: address.Addr(), conn: conn, link: link, key: key,
+		events: make(chan lke.Event, 4096), bound: make(chan lke.Binding, 1024),
 	}
-	linkLocal := ipv6.LinkLocalFrom(hw)
-	r.conn = fake.New(rawip.Link{Index: 1, Name: "lan", Hardware: hw})
-	r.segment.Join(r.conn, 1)
-	r.conn.Routes = net.carry
-	net.attach(r.address, func(packet []byte) { r.conn.Arrive(9, ipv6.LinkAddr{}, packet) })
+	linkLocal := ipv6.LinkLocalFrom(link.Hardware)
 	r.core = lke.NewRouter(lke.RouterConfig{
 		Links: []lke.Link{{
-			Name: "lan", Index: 1, Hardware: hw, LinkLocal: linkLocal, Prefixes: []lke.LinkPrefix{{Prefix: r.prefix, Router: r.address}},
+			Name: link.Name, Index: link.Index, Hardware: link.Hardware, LinkLocal: linkLocal,
+			Prefixes: []lke.LinkPrefix{{Prefix: r.Prefix, Router: r.Address}},
 		}},
-		ModulusLen: key.Size(), RetransTimer: retrans, RequestFinished: true, Rand: rand.Reader,
+		ModulusLen: key.Size(), RetransTimer: Retrans, RequestFinished: true, Rand: rand.Reader,
 	})
 	cfg := advertise.DefaultConfig()
-	cfg.Interface, cfg.Hardware, cfg.LinkLocal = 1, hw, linkLocal
+	cfg.Interface, cfg.Hardware, cfg.LinkLocal = link.Index, link.Hardware, linkLocal
 	cfg.MaxInterval, cfg.MinInterval, cfg.MinDelay = 70*time.Millisecond, 30*time.Millisecond, 30*time.Millisecond
-	cfg.HomeAgent, cfg.Retrans, cfg.Rand = true, retrans, rand.Reader
+	cfg.HomeAgent, cfg.Retrans, cfg.Rand = true, Retrans, rand.Reader
 	cfg.Prefixes = []advertise.Prefix{{
-		Prefix: r.prefix, OnLink: true, Autonomous: true, Router: r.address, Valid: time.Hour, Preferred: time.Hour,
+		Prefix: r.Prefix, OnLink: true, Autonomous: true, Router: r.Address, Valid: time.Hour, Preferred: time.Hour,
 	}}
 	cfg.Capability = &advertise.Capability{PublicKey: spki}
 	if r.speaker, err = advertise.NewSpeaker(cfg); err != nil {
@@ -107,7 +76,7 @@ func newRouter(t *testing.T, net *network, n byte) *accessRouter {
 	return r
 }
 
-func (r *accessRouter) run(ctx context.Context) {
+func (r *Router) run(ctx context.Context) {
 	r.speak(advertise.Input{Kind: advertise.InStart})
 	for {
 		wait := time.Hour
@@ -122,8 +91,10 @@ func (r *accessRouter) run(ctx context.Context) {
 		case p := <-r.conn.Packets():
 			r.speak(advertise.Input{Kind: advertise.InPacket, Packet: &p.Packet})
 			r.step(lke.Input{Kind: lke.InPacket, Packet: &p.Packet})
+			p.Release()
 		case p := <-r.conn.Urgent():
 			r.step(lke.Input{Kind: lke.InPacket, Packet: &p.Packet})
+			p.Release()
 		case <-time.After(wait):
 			r.speak(advertise.Input{Kind: advertise.InTick})
 			r.step(lke.Input{Kind: lke.InTick})
@@ -131,15 +102,15 @@ func (r *accessRouter) run(ctx context.Context) {
 	}
 }
 
-func (r *accessRouter) speak(in advertise.Input) {
+func (r *Router) speak(in advertise.Input) {
 	for _, e := range r.speaker.Step(time.Now(), in) {
 		if e.Kind == advertise.EffectSend {
-			_ = r.conn.SendLink(1, e.LinkDst, e.Packet)
+			_ = r.conn.SendLink(r.link.Index, e.LinkDst, e.Packet)
 		}
 	}
 }
 
-func (r *accessRouter) step(in lke.Input) {
+func (r *Router) step(in lke.Input) {
 	for _, e := range r.core.Step(time.Now(), in) {
 		switch e.Kind {
 		case lke.EffectSend:
@@ -151,7 +122,7 @@ func (r *accessRouter) step(in lke.Input) {
 		case lke.EffectDecrypt:
 			in := lke.Input{Kind: lke.InKey, Job: e.Job}
 			if err := rsa.DecryptPKCS1v15SessionKey(nil, r.key, e.Ciphertext, in.Key[:]); err != nil {
-				panic(err)
+				panic(err) // only a ciphertext of another length
 			}
 			r.step(in)
 		case lke.EffectBind:
@@ -160,6 +131,8 @@ func (r *accessRouter) step(in lke.Input) {
 			default:
 			}
 			r.step(lke.Input{Kind: lke.InForwarding, Home: e.Binding.Home})
+		case lke.EffectWatch:
+			_ = r.conn.Watch(e.Link, e.Home)
 		case lke.EffectReport:
 			select {
 			case r.events <- e.Event:
@@ -169,7 +142,8 @@ func (r *accessRouter) step(in lke.Input) {
 	}
 }
 
-func (r *accessRouter) await(t *testing.T, kind lke.EventKind) lke.Event {
+// Await waits for an event of a kind.
+func (r *Router) Await(t *testing.T, kind lke.EventKind) lke.Event {
 	t.Helper()
 	for limit := time.After(4 * time.Second); ; {
 		select {
@@ -178,7 +152,13 @@ func (r *accessRouter) await(t *testing.T, kind lke.EventKind) lke.Event {
 				return e
 			}
 		case <-limit:
-			t.Fatalf("the router at %v never told of %v", r.address, kind)
+			t.Fatalf("the router at %v never told of %v", r.Address, kind)
 		}
 	}
 }
+
+// Events gives what the router told of.
+func (r *Router) Events() <-chan lke.Event { return r.events }
+
+// Bound gives the bindings that the router put in place.
+func (r *Router) Bound() <-chan lke.Binding { return r.bound }
