@@ -42,6 +42,11 @@ func (s *safeBuffer) String() string {
 // start starts roamkeyd run, and waits until it serves.
 func start(t *testing.T, dir string) *running {
 	t.Helper()
+	if tun, err := os.OpenFile(tunPath, os.O_RDWR, 0); err != nil {
+		t.Skip("the daemon needs TUN here: ", err)
+	} else {
+		tun.Close()
+	}
 	r := &running{cmd: prepare(dir, "run", "-c", "roamkey"), ended: make(chan struct{})}
 	r.cmd.Stderr = &r.log
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
