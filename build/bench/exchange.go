@@ -22,16 +22,16 @@ func exchanges(f *figures, n *network, binary string) error {
 	if err != nil {
 		return err
 	}
-	defer d.stop()
-	s, err := d.status()
+	defer d.Kill()
+	s, err := d.Status()
 	if err != nil {
 		return err
 	}
-	raw := engine.NewSoftware(d.key, rand.Reader)
+	raw := engine.NewSoftware(d.Key, rand.Reader)
 	var rates, raws, ratios []float64
 	made := 0
 	for range exchangeRuns {
-		sample, err := nodes(1<<24, window, &d.key.PublicKey, n)
+		sample, err := nodes(1<<24, window, &d.Key.PublicKey, n)
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func exchanges(f *figures, n *network, binary string) error {
 		}
 		r := engine.Rate(raw, s.Engine.Workers, ciphertexts, exchangeTime)
 		count := int(r*exchangeTime.Seconds()*1.3) + 2*window
-		all, err := nodes(made, count, &d.key.PublicKey, n)
+		all, err := nodes(made, count, &d.Key.PublicKey, n)
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (n *network) exchangeRate(all []*node, d time.Duration) (float64, error) {
 	next, acks := 0, 0
 	send := func() (err error) {
 		if next < len(all) {
-			err = n.nodes.send(all[next].hw, n.routerHW, all[next].request)
+			err = n.nodes.Send(all[next].Hardware, n.access.Hardware, all[next].request)
 			next++
 		}
 		return err
@@ -95,7 +95,7 @@ func (n *network) exchangeRate(all []*node, d time.Duration) (float64, error) {
 	buf := make([]byte, 2048)
 	var p ipv6.Packet
 	for {
-		_, ok := n.nodes.receive(buf, start.Add(d), &p)
+		_, ok := n.nodes.Receive(buf, start.Add(d), &p)
 		if !ok {
 			return float64(acks) / time.Since(start).Seconds(), nil
 		}

@@ -13,14 +13,14 @@ func memory(f *figures, n *network, binary string) error {
 	if err != nil {
 		return err
 	}
-	defer d.stop()
+	defer d.Kill()
 	time.Sleep(time.Second)
 	idle, err := d.resident()
 	if err != nil {
 		return err
 	}
 	f.atMost("rss_idle", float64(idle)/(1<<20), "MiB", 12)
-	all, err := nodes(0, manyNodes, &d.key.PublicKey, n)
+	all, err := nodes(0, manyNodes, &d.Key.PublicKey, n)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,15 @@
 package main
 
 import (
-	"crypto/rsa"
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
-	"github.com/roamkey/roamkey/drivers/engine"
-	"github.com/roamkey/roamkey/firmware/control"
+	"github.com/roamkey/roamkey/build/rig"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -27,10 +24,9 @@ var (
 type network struct {
 	lab              *netlab.Lab
 	load, router, up *netlab.Namespace
-	nodes, away      *wire         // on load0, where nodes attach, and on up0, where they have moved to
-	upHW, wanHW      ipv6.LinkAddr // of up0 and of the router's wan0
-	routerHW         ipv6.LinkAddr // of lan0
-	routerLocal      netip.Addr
+	nodes, away      *rig.Wire     // load0, where nodes attach, and up0, where they have moved to
+	wanHW            ipv6.LinkAddr // of the router's wan0
+	access           rig.Router    // on lan0
 	dir              string
 }
 
@@ -77,29 +73,29 @@ func newNetwork() (n *network, err error) {
 	for _, end := range []struct {
 		ns   *netlab.Namespace
 		name string
-		hw   *ipv6.LinkAddr
-		wire **wire
-	}{{n.router, "lan0", &n.routerHW, nil}, {n.router, "wan0", &n.wanHW, nil}, {n.load, "load0", new(ipv6.LinkAddr), &n.nodes}, {n.up, "up0", &n.upHW, &n.away}} {
-		link, err := end.ns.Link(end.name)
-		if err != nil {
-			return nil, err
-		}
-		*end.hw = link.Hardware
-		if end.wire != nil {
-			err = end.ns.Do(func() (err error) { *end.wire, err = openWire(link.Index); return err })
-		}
-		if err != nil {
+		wire **rig.Wire
+	}{{n.load, "load0", &n.nodes}, {n.up, "up0", &n.away}} {
+		if *end.wire, err = rig.OpenWire(end.ns, end.name); err != nil {
 			return nil, err
 		}
 	}
-	n.routerLocal = ipv6.LinkLocalFrom(n.routerHW)
+	lan, err := n.router.Link("lan0")
+	if err != nil {
+		return nil, err
+	}
+	wan, err := n.router.Link("wan0")
+	if err != nil {
+		return nil, err
+	}
+	n.access = rig.Router{Addr: routerAddr, Local: ipv6.LinkLocalFrom(lan.Hardware), Hardware: lan.Hardware}
+	n.wanHW = wan.Hardware
 	return n, nil
 }
 
 func (n *network) close() {
-	for _, w := range []*wire{n.nodes, n.away} {
+	for _, w := range []*rig.Wire{n.nodes, n.away} {
 		if w != nil {
-			w.close()
+			w.Close()
 		}
 	}
 	n.lab.Close()
@@ -107,28 +103,9 @@ func (n *network) close() {
 }
 
 // daemon is one run of roamkeyd.
-type daemon struct {
-	*netlab.Program
-	control string
-	key     *rsa.PrivateKey
-	log     *os.File
-}
+type daemon struct{ *rig.Daemon }
 
-// start starts roamkeyd on lan0 with a fresh key of that size, on all processors or on processor 0 alone.
-func (n *network) start(binary string, bits int, oneCPU bool) (*daemon, error) {
-	dir, err := os.MkdirTemp(n.dir, "daemon-")
-	if err != nil {
-		return nil, err
-	}
-	d := &daemon{control: filepath.Join(dir, "control.sock")}
-	if d.key, err = engine.GenerateKey(bits); err != nil {
-		return nil, err
-	}
-	keyPath := filepath.Join(dir, "lke.key")
-	if err := engine.SaveKey(keyPath, d.key); err != nil {
-		return nil, err
-	}
-	settings := strings.NewReplacer("DIR", dir).Replace(`
+const settings = `
 config roamkey 'global'
 	option state_dir 'DIR'
 	option lke_key 'DIR/lke.key'
@@ -138,50 +115,27 @@ config roamkey 'global'
 
 config link 'lan'
 	option device 'lan0'
-`)
-	path := filepath.Join(dir, "config")
-	if err := os.WriteFile(path, []byte(settings), 0o644); err != nil {
-		return nil, err
-	}
-	if d.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
-		return nil, err
-	}
-	if binary, err = filepath.Abs(binary); err != nil {
-		return nil, err
-	}
-	c := netlab.Command{Path: binary, Args: []string{"run", "-c", path}, Log: d.log}
-	if oneCPU {
-		c.Path, c.Args = "taskset", append([]string{"-c", "0", binary}, c.Args...)
-	}
-	if d.Program, err = n.router.Start(c); err != nil {
-		return nil, err
-	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		s, err := d.status()
-		if err == nil && len(s.Links) == 1 && s.Links[0].Served {
-			return d, nil
-		}
-		if time.Now().After(end) {
-			text, _ := os.ReadFile(d.log.Name())
-			d.Kill()
-			return nil, fmt.Errorf("roamkeyd does not serve lan0 (%v): %s", err, text)
-		}
-	}
-}
+`
 
-func (d *daemon) status() (control.Snapshot, error) {
-	c, err := control.Dial(d.control)
+// start starts roamkeyd on lan0 with a fresh key of that size, on all processors or on processor 0 alone.
+func (n *network) start(binary string, bits int, oneCPU bool) (*daemon, error) {
+	dir, err := os.MkdirTemp(n.dir, "daemon-")
 	if err != nil {
-		return control.Snapshot{}, err
+		return nil, err
 	}
-	defer c.Close()
-	s, _, err := c.Status()
-	return s, err
-}
-
-func (d *daemon) stop() {
-	d.Kill()
-	d.log.Close()
+	o := rig.Options{Path: binary, Dir: dir, Bits: bits, Settings: settings}
+	if oneCPU {
+		o.Before = []string{"taskset", "-c", "0"}
+	}
+	d, err := rig.Start(n.router, o)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Await(10*time.Second, "serving lan0", rig.Serves); err != nil {
+		d.Kill()
+		return nil, err
+	}
+	return &daemon{d}, nil
 }
 
 // resident is the daemon's resident memory in octets.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/rig"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp"
@@ -38,13 +39,13 @@ func updates(f *figures, n *network, binary string, oneCPU bool) error {
 	if err != nil {
 		return err
 	}
-	defer d.stop()
+	defer d.Kill()
 	echo, err := n.startEcho(oneCPU)
 	if err != nil {
 		return err
 	}
 	defer echo.Kill()
-	all, err := nodes(1<<20, movers, &d.key.PublicKey, n)
+	all, err := nodes(1<<20, movers, &d.Key.PublicKey, n)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (n *network) associate(d *daemon, all []*node, limit time.Duration) error {
 	byHome := make(map[netip.Addr]*node, len(all))
 	byHW := make(map[ipv6.LinkAddr]*node, len(all))
 	for _, m := range all {
-		byHome[m.home], byHW[m.hw] = m, m
+		byHome[m.Home], byHW[m.Hardware] = m, m
 	}
 	next, open := 0, 0
 	defended := make(map[*node]bool, len(all))
@@ -91,11 +92,11 @@ func (n *network) associate(d *daemon, all []*node, limit time.Duration) error {
 	var p ipv6.Packet
 	for end := time.Now().Add(limit); len(defended) < len(all); {
 		for ; open < window && next < len(all); next, open = next+1, open+1 {
-			if err := n.nodes.send(all[next].hw, n.routerHW, all[next].request); err != nil {
+			if err := n.nodes.Send(all[next].Hardware, n.access.Hardware, all[next].request); err != nil {
 				return err
 			}
 		}
-		to, ok := n.nodes.receive(buf, end, &p)
+		to, ok := n.nodes.Receive(buf, end, &p)
 		if !ok {
 			return fmt.Errorf("%d of %d nodes defended their address in %v", len(defended), len(all), limit)
 		}
@@ -110,9 +111,9 @@ func (n *network) associate(d *daemon, all []*node, limit time.Duration) error {
 			if reason != ndp.ReasonNone || byHome[ns.Target] == nil {
 				continue
 			}
-			if nonce, ok := authNonce(ns); ok {
+			if nonce, ok := rig.Nonce(ns); ok {
 				m := byHome[ns.Target]
-				if err := n.nodes.send(m.hw, ipv6.MulticastLinkAddr(ipv6.AllNodes()), m.defend(nonce)); err != nil {
+				if err := n.nodes.Send(m.Hardware, ipv6.MulticastLinkAddr(ipv6.AllNodes()), m.Defend(nonce)); err != nil {
 					return err
 				}
 				defended[m] = true
@@ -120,7 +121,7 @@ func (n *network) associate(d *daemon, all []*node, limit time.Duration) error {
 		}
 	}
 	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
-		s, err := d.status()
+		s, err := d.Status()
 		if err != nil {
 			return err
 		}
@@ -133,19 +134,6 @@ func (n *network) associate(d *daemon, all []*node, limit time.Duration) error {
 	}
 }
 
-func authNonce(ns ndp.NeighborSolicit) (uint32, bool) {
-	for options := ns.Options; ; {
-		o, ok := options.Next()
-		if !ok {
-			return 0, false
-		}
-		if o.Type == ndp.DefaultCodePoints().AuthRequest {
-			a, err := ndp.ParseDADAuth(o)
-			return a.Nonce, err == nil
-		}
-	}
-}
-
 // measure sends each mover's updates and as many echoes, one of each at a time.
 func (n *network) measure(all []*node) (answers, echoes latencies, err error) {
 	buf := make([]byte, 2048)
@@ -154,13 +142,13 @@ func (n *network) measure(all []*node) (answers, echoes latencies, err error) {
 	for round := range rounds {
 		for i, m := range all {
 			// Care-of addresses change, so that forwarding changes each time, too.
-			m.careOf = ipv6.WithEUI64(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0, 0x0c, 0, byte(round + 1)}), m.hw)
+			m.CareOf = ipv6.WithEUI64(netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0, 0x0c, 0, byte(round + 1)}), m.Hardware)
 			var update []byte
 			var ack mobility.BindingAck
 			for tries := 0; ; tries++ {
-				update = m.update(100)
+				update = m.Update(100)
 				start := time.Now()
-				if err := n.away.send(n.upHW, n.wanHW, update); err != nil {
+				if err := n.away.Send(n.away.Hardware, n.wanHW, update); err != nil {
 					return nil, nil, err
 				}
 				var took time.Duration
@@ -175,13 +163,13 @@ func (n *network) measure(all []*node) (answers, echoes latencies, err error) {
 				answers = append(answers, answerLimit) // it was lost: that is no short time
 			}
 			if ack.FinishedRequest {
-				if err := n.away.send(n.upHW, n.wanHW, m.finished(ack)); err != nil {
+				if err := n.away.Send(n.away.Hardware, n.wanHW, m.Finished(ack)); err != nil {
 					return nil, nil, err
 				}
 			}
 			probe := echoPacket(port, uint32(round*len(all)+i), len(update))
 			start := time.Now()
-			if err := n.away.send(n.upHW, n.wanHW, probe); err != nil {
+			if err := n.away.Send(n.away.Hardware, n.wanHW, probe); err != nil {
 				return nil, nil, err
 			}
 			took, ok := n.awaitEcho(buf, &p, port, uint32(round*len(all)+i), start)
@@ -196,11 +184,11 @@ func (n *network) measure(all []*node) (answers, echoes latencies, err error) {
 
 func (n *network) awaitAck(buf []byte, p *ipv6.Packet, m *node, start time.Time) (ack mobility.BindingAck, took time.Duration, ok bool) {
 	for {
-		if _, ok := n.away.receive(buf, start.Add(answerLimit), p); !ok {
+		if _, ok := n.away.Receive(buf, start.Add(answerLimit), p); !ok {
 			return ack, 0, false
 		}
 		took = time.Since(start)
-		if p.Proto != ipv6.ProtoMobility || p.RoutingHome != m.home {
+		if p.Proto != ipv6.ProtoMobility || p.RoutingHome != m.Home {
 			continue
 		}
 		h, err := mobility.ParseHeader(p.Payload)
@@ -208,7 +196,7 @@ func (n *network) awaitAck(buf []byte, p *ipv6.Packet, m *node, start time.Time)
 			continue
 		}
 		ack, err = mobility.ParseBindingAck(h, mobility.DefaultCodePoints())
-		if err == nil && ack.Seq == m.seq {
+		if err == nil && ack.Seq == m.Seq {
 			return ack, took, ack.Status == mobility.StatusAccepted
 		}
 	}
@@ -216,7 +204,7 @@ func (n *network) awaitAck(buf []byte, p *ipv6.Packet, m *node, start time.Time)
 
 func (n *network) awaitEcho(buf []byte, p *ipv6.Packet, port uint16, id uint32, start time.Time) (took time.Duration, ok bool) {
 	for {
-		if _, ok := n.away.receive(buf, start.Add(answerLimit), p); !ok {
+		if _, ok := n.away.Receive(buf, start.Add(answerLimit), p); !ok {
 			return 0, false
 		}
 		took = time.Since(start)
@@ -258,12 +246,11 @@ func (n *network) startEcho(oneCPU bool) (*netlab.Program, error) {
 	var p ipv6.Packet
 	for i := range uint32(100) {
 		start := time.Now()
-		if err := n.away.send(n.upHW, n.wanHW, echoPacket(19999, i, 100)); err != nil {
+		if err := n.away.Send(n.away.Hardware, n.wanHW, echoPacket(19999, i, 100)); err != nil {
 			return nil, err
 		}
-		n.away.file.SetReadDeadline(start.Add(50 * time.Millisecond))
 		for {
-			if _, ok := n.away.receive(buf, start.Add(50*time.Millisecond), &p); !ok {
+			if _, ok := n.away.Receive(buf, start.Add(50*time.Millisecond), &p); !ok {
 				break
 			}
 			if p.Proto == protoUDP {
@@ -307,12 +294,12 @@ func (n *network) flood(modulusLen int) *flood {
 	data := make([]byte, modulusLen)
 	data[1] = 2 // below the modulus; the rest is no right padding
 	for i := range sources {
-		sources[i] = newNode(1<<22 + i)
+		sources[i] = newNode(1<<22+i, n)
 	}
 	go func() {
 		for !f.halt.Load() {
 			m := sources[f.sent%len(sources)]
-			if err := n.nodes.send(m.hw, n.routerHW, m.keyRequest(data, n)); err != nil {
+			if err := n.nodes.Send(m.Hardware, n.access.Hardware, m.KeyRequest(data)); err != nil {
 				f.done <- err
 				return
 			}

@@ -18,6 +18,15 @@ type Command struct {
 	Dir  string    // "": that of this process
 	Log  io.Writer // takes stdout and stderr; nil: nowhere
 	Out  io.Writer // takes stdout instead of Log, if not nil
+
+	Identity *Identity // nil: that of this process
+}
+
+// Identity is whom a program runs as: an ordinary user that may have capabilities nevertheless, as service managers grant
+// them.
+type Identity struct {
+	UID, GID     uint32
+	Capabilities []uintptr // such as unix.CAP_NET_ADMIN, as ambient ones
 }
 
 // Program is a program that was started in a namespace.
@@ -39,6 +48,10 @@ func (ns *Namespace) Start(c Command) (*Program, error) {
 	// The signal is sent when the thread that starts the program ends, and that is the namespace's own thread. Own process
 	// group: an interrupt from the terminal is for this process, which then stops its programs in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if id := c.Identity; id != nil {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID}
+		cmd.SysProcAttr.AmbientCaps = id.Capabilities
+	}
 	cmd.WaitDelay = time.Second
 	if err := ns.Do(cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %s in %s: %w", filepath.Base(c.Path), ns.name, err)
