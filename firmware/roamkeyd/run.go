@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -60,6 +61,10 @@ func (p *program) serve(c *command, args []string) int {
 	}
 	if err := noCore(); err != nil {
 		log.Warn("a crash may write keys to a core file", "err", err)
+	}
+	if _, err := os.Lstat(settings.Global.LKEKey); errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(p.stderr, "error: there is no key %s: make one with roamkeyd keygen\n", settings.Global.LKEKey)
+		return exitFailed
 	}
 	ctx, reload, how, stop := signals()
 	defer stop()
