@@ -55,15 +55,16 @@ func TestInitramfsIsACpioArchive(t *testing.T) {
 }
 
 func TestConsoleTellsHowStepsEnded(t *testing.T) {
-	console := "boot noise\r\nLAB-STEP one\r\nresult: x\r\nLAB-DONE one 0 1s\r\nLAB-DONE two 3 2s\r\nLAB-EXIT 1\r\n"
+	console := "\x1bc\x1b[?7l\x1b[2Jboot noise\r\nLAB-STEP one\r\nresult: x\r\n    --- SKIP: TestX (0.00s)\r\nLAB-DONE one 0 1s\r\nLAB-DONE two 3 2s\r\nLAB-EXIT 1\r\n"
 	var out bytes.Buffer
-	results, ended := follow(strings.NewReader(console), &out)
-	if !ended || results["one"] != 0 || results["two"] != 3 || !strings.Contains(out.String(), "result: x\n") {
-		t.Fatalf("ended %v, results %v, output %q", ended, results, out.String())
+	r, ended := follow(strings.NewReader(console), &out)
+	if !ended || r.codes["one"] != 0 || r.codes["two"] != 3 || !strings.Contains(out.String(), "result: x\n") || strings.ContainsAny(out.String(), "\x1b\r") {
+		t.Fatalf("ended %v, results %v, output %q", ended, r, out.String())
 	}
 	steps := []step{{name: "one"}, {name: "two"}, {name: "three"}}
-	err := judge(steps, results)
-	if err == nil || !strings.Contains(err.Error(), "two failed with code 3") || !strings.Contains(err.Error(), "three did not run") {
+	err := r.judge(steps)
+	if err == nil || !strings.Contains(err.Error(), "two failed with code 3") || !strings.Contains(err.Error(), "three did not run") ||
+		!strings.Contains(err.Error(), "SKIP: TestX") {
 		t.Fatalf("judge: %v", err)
 	}
 	if _, ended := follow(strings.NewReader("LAB-STEP one\nKernel panic"), &out); ended {

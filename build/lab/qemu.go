@@ -31,7 +31,7 @@ func amd64() machine {
 }
 
 // boot starts a guest, copies its console to out line by line, and returns how its steps ended.
-func (m machine) boot(k kernel, initrd string, timeout time.Duration, out io.Writer) (map[string]int, error) {
+func (m machine) boot(k kernel, initrd string, timeout time.Duration, out io.Writer) (results, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	args := append(append([]string(nil), m.args...),
@@ -40,39 +40,64 @@ func (m machine) boot(k kernel, initrd string, timeout time.Duration, out io.Wri
 	qemu := exec.CommandContext(ctx, m.qemu, args...)
 	console, err := qemu.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return results{}, err
 	}
 	qemu.Stderr = out
 	if err := qemu.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", m.qemu, err)
+		return results{}, fmt.Errorf("start %s: %w", m.qemu, err)
 	}
-	results, ended := follow(console, out)
+	r, ended := follow(console, out)
 	err = qemu.Wait()
 	if ctx.Err() != nil {
-		return results, fmt.Errorf("guest %s did not end within %v", m.name, timeout)
+		return r, fmt.Errorf("guest %s did not end within %v", m.name, timeout)
 	}
 	if !ended {
-		return results, errors.Join(fmt.Errorf("guest %s stopped before its plan was done", m.name), err)
+		return r, errors.Join(fmt.Errorf("guest %s stopped before its plan was done", m.name), err)
 	}
-	return results, nil
+	return r, nil
+}
+
+// results is what a guest's console told.
+type results struct {
+	codes   map[string]int // exit code of each step
+	skipped []string       // lines of tests that did not run
 }
 
 // follow reads the guest's console. Lines that begin with LAB- are its init's: LAB-DONE NAME CODE, LAB-EXIT CODE.
-func follow(console io.Reader, out io.Writer) (results map[string]int, ended bool) {
-	results = make(map[string]int)
+func follow(console io.Reader, out io.Writer) (r results, ended bool) {
+	r.codes = make(map[string]int)
 	for s := bufio.NewScanner(console); s.Scan(); {
-		line := strings.TrimRight(s.Text(), "\r")
+		line := printable(s.Text())
 		words := strings.Fields(line)
 		switch {
 		case len(words) >= 3 && words[0] == "LAB-DONE":
 			if code, err := strconv.Atoi(words[2]); err == nil {
-				results[words[1]] = code
+				r.codes[words[1]] = code
 			}
 		case len(words) == 2 && words[0] == "LAB-EXIT":
 			ended = true
 			continue
+		case strings.Contains(line, "--- SKIP") || strings.Contains(line, "no tests to run"):
+			r.skipped = append(r.skipped, strings.TrimSpace(line))
 		}
 		fmt.Fprintln(out, "  |", line)
 	}
-	return results, ended
+	return r, ended
+}
+
+// printable leaves out what a console does to a terminal: the firmware clears the screen.
+func printable(line string) string {
+	var b strings.Builder
+	escape := false
+	for _, c := range line {
+		switch {
+		case c == 0x1b:
+			escape = true
+		case escape:
+			escape = !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z')
+		case c == '\t' || c >= ' ':
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
