@@ -67,12 +67,12 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if p.Tunnel, err = forward.OpenNode(forward.NodeConfig{Backend: cfg.Tunnel}); err != nil {
-		return fail(err)
-	}
 	table, guardErr := guard.OpenNode()
 	if guardErr == nil {
 		p.Guard = table
+	}
+	if p.Tunnel, err = forward.OpenNode(forward.NodeConfig{Backend: cfg.Tunnel, Guard: table}); err != nil {
+		return fail(err)
 	}
 	n, err := New(cfg, p)
 	if err != nil {
