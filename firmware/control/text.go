@@ -85,13 +85,13 @@ func (l *Link) text(p *page) {
 		}
 	}
 	if !l.RA.On {
-		p.line("  advertisements off")
+		p.line("  advertisements: off")
 	} else {
 		next := "none follows"
 		if l.RA.Next >= 0 {
 			next = "next in " + Rough(time.Duration(l.RA.Next))
 		}
-		p.line("  advertisements %s, %d sent, %s", l.RA.Phase, l.RA.Sent, next)
+		p.line("  advertisements: %s, %d sent, %s", l.RA.Phase, l.RA.Sent, next)
 	}
 	for _, o := range l.RA.Others {
 		p.line("  other router %s", o.Router)

@@ -73,18 +73,18 @@ LINK lan (br-lan)  served  LKE on
     router  2001:db8:aaaa:bbbb:cccc:dddd:eeee:1111
   prefix  fd00:1234:5678:9abc::/64       preferred forever, valid forever
   prefix  2001:db8:aaaa:cccc::/64        withdrawn, valid 10 min
-  advertisements periodic, 12 sent, next in 4 min
+  advertisements: periodic, 12 sent, next in 4 min
   other router fe80::ffff:ffff:ffff:ffff
     at 02:00:00:00:00:01, heard 34 s ago
 
 LINK guest (br-guest)  not served  LKE on
   there is no interface br-guest
-  advertisements off
+  advertisements: off
 
 LINK iso (br-iso)  served  LKE refused
   LKE is refused: stations behind port wlan0 do not see each other's Duplicate
   Address Detection
-  advertisements off
+  advertisements: off
 
 LBSAS  300 of 2048: 297 valid, 2 bound, 1 in DAD
   home address                            node              state expires

@@ -138,10 +138,15 @@ func (r *report) shared(settings *config.Config, view hostnet.View) {
 			}
 			for _, p := range mine {
 				for _, q := range n.Prefixes {
-					if p.Overlaps(q) {
-						r.warning("%v: neighbor %s has the prefix %v, which is %v on link %s here: a node that moves between the two keeps its address, "+
-							"so that there is nothing to hand over: give each access point a prefix of its own, or bridge them without roamkeyd", n.Position, n.Name, q, p, l.Name)
+					if !p.Overlaps(q) {
+						continue
 					}
+					what := "neighbor " + n.Name + " and link " + l.Name + " share " + p.String()
+					if p != q {
+						what = q.String() + " of neighbor " + n.Name + " overlaps with " + p.String() + " of link " + l.Name
+					}
+					r.warning("%v: %s: a node that moves between the two keeps its address, so that there is nothing to hand over: "+
+						"give each access point a prefix of its own, or bridge them without roamkeyd", n.Position, what)
 				}
 			}
 		}

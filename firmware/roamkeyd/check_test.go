@@ -130,11 +130,11 @@ func TestCheckOfLinks(t *testing.T) {
 		},
 		"access points that share a prefix of the interface": {
 			lan + "config neighbor 'up'\n\tlist prefix '2001:db8:1::/64'\n", nil,
-			"warning: roamkey:3: neighbor up has the prefix 2001:db8:1::/64, which is 2001:db8:1::/64 on link lan here: a node that moves between the two keeps its address, so that there is nothing to hand over: give each access point a prefix of its own, or bridge them without roamkeyd",
+			"warning: roamkey:3: neighbor up and link lan share 2001:db8:1::/64: a node that moves between the two keeps its address, so that there is nothing to hand over: give each access point a prefix of its own, or bridge them without roamkeyd",
 		},
 		"access points that share a listed prefix": {
 			lan + "\tlist prefix '2001:db8:1::/64'\nconfig neighbor 'up'\n\tlist prefix '2001:db8::/32'\n", nil,
-			"warning: roamkey:4: neighbor up has the prefix 2001:db8::/32, which is 2001:db8:1::/64 on link lan here: a node that moves between the two keeps its address, so that there is nothing to hand over: give each access point a prefix of its own, or bridge them without roamkeyd",
+			"warning: roamkey:4: 2001:db8::/32 of neighbor up overlaps with 2001:db8:1::/64 of link lan: a node that moves between the two keeps its address, so that there is nothing to hand over: give each access point a prefix of its own, or bridge them without roamkeyd",
 		},
 		"access points of their own": {lan + "config neighbor 'up'\n\tlist prefix '2001:db8:2::/64'\n", nil, ""},
 	} {
