@@ -113,8 +113,8 @@ func newLedger() ledger {
 	return ledger{byHome: make(map[netip.Addr]Binding), careOf: make(map[netip.Addr]int)}
 }
 
-// check says why b cannot be bound; nil if it can.
-func (l *ledger) check(b Binding) error {
+// checkAddresses says why b cannot be bound, whatever else is; nil if it can.
+func (l *ledger) checkAddresses(b Binding) error {
 	for _, a := range [...]struct {
 		what string
 		addr netip.Addr
@@ -125,6 +125,35 @@ func (l *ledger) check(b Binding) error {
 	}
 	if b.Home == b.CareOf || b.Home == b.Router || b.Router == b.CareOf {
 		return fmt.Errorf("bind %s to %s by %s: the three addresses must differ", b.Home, b.CareOf, b.Router)
+	}
+	return nil
+}
+
+// checkNode says why a mobile node cannot bind b; nil if it can. Its tunnels may lie in each other: the home agent's packets
+// to the care-of address that the node has left come through the tunnel of the router there, until the home agent knows
+// the new one. Only a circle would have no end.
+func (l *ledger) checkNode(b Binding) error {
+	if err := l.checkAddresses(b); err != nil {
+		return err
+	}
+	for at, depth := b.CareOf, 0; ; depth++ {
+		o, bound := l.byHome[at]
+		switch {
+		case !bound:
+			return nil
+		case o.CareOf == b.Home:
+			return fmt.Errorf("bind %s to %s: the tunnels would lie in each other", b.Home, b.CareOf)
+		case depth == maxNesting:
+			return fmt.Errorf("bind %s to %s: more than %d tunnels would lie in each other", b.Home, b.CareOf, maxNesting)
+		}
+		at = o.CareOf
+	}
+}
+
+// check says why a router cannot bind b; nil if it can.
+func (l *ledger) check(b Binding) error {
+	if err := l.checkAddresses(b); err != nil {
+		return err
 	}
 	// The tunnel packets of one binding would go into the tunnel of another.
 	if o, bound := l.byHome[b.CareOf]; bound {
