@@ -279,3 +279,46 @@ func ordinary() int {
 	fmt.Println("namespace made, TUN there")
 	return 0
 }
+
+// A packet takes the line's delay in each direction.
+func TestALongLineDelays(t *testing.T) {
+	lab := netlab.New()
+	defer lab.Close()
+	a, b := namespace(t, lab, "a"), namespace(t, lab, "b")
+	if err := a.CheckTUN(); err != nil {
+		t.Skip(err)
+	}
+	const delay = 40 * time.Millisecond
+	line, err := lab.Line(netlab.End{NS: a, Name: "long0"}, netlab.End{NS: b, Name: "long0"}, delay)
+	must(t, err)
+	defer line.Close()
+	must(t,
+		a.AddAddress("long0", netip.MustParsePrefix("2001:db8::a/64")),
+		b.AddAddress("long0", netip.MustParsePrefix("2001:db8::b/64")),
+	)
+	echo(t, a, b, "[2001:db8::b]:7")
+	var server net.PacketConn
+	var client net.Conn
+	must(t,
+		b.Do(func() (err error) { server, err = net.ListenPacket("udp6", "[2001:db8::b]:8"); return err }),
+		a.Do(func() (err error) { client, err = net.Dial("udp6", "[2001:db8::b]:8"); return err }),
+	)
+	defer server.Close()
+	defer client.Close()
+	for i := range 5 {
+		if _, err := client.Write([]byte{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := time.Now()
+	buf := make([]byte, 8)
+	for i := range 5 {
+		must(t, server.SetReadDeadline(begin.Add(3*time.Second)))
+		if _, _, err := server.ReadFrom(buf); err != nil || buf[0] != byte(i) {
+			t.Fatalf("packet %d came as %d (%v)", i, buf[0], err)
+		}
+	}
+	if took := time.Since(begin); took < delay*9/10 {
+		t.Errorf("the packets took %v", took)
+	}
+}
