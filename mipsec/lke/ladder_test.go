@@ -35,6 +35,7 @@ func inMemory(t testing.TB, top ladder.Topology) ladder.World {
 func TestLadderFigure(t *testing.T)   { ladder.Figure(t, inMemory) }
 func TestLadderDefended(t *testing.T) { ladder.Defended(t, inMemory) }
 func TestLadderRoam(t *testing.T)     { ladder.Roam(t, inMemory) }
+func TestLadderHasty(t *testing.T)    { ladder.Hasty(t, inMemory) }
 func TestLadderRenewed(t *testing.T)  { ladder.Renewed(t, inMemory) }
 func TestLadderCrowd(t *testing.T)    { ladder.Crowd(t, inMemory, 200) }
 

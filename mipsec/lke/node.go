@@ -97,6 +97,9 @@ func NewNode(cfg NodeConfig) *Node {
 	if !cfg.LinkLocal.IsValid() {
 		cfg.LinkLocal = ipv6.LinkLocalFrom(cfg.Hardware)
 	}
+	if !cfg.HomeAgent.IsValid() || !cfg.HomeAddress.IsValid() {
+		cfg.HomeAgent, cfg.HomeAddress = netip.Addr{}, netip.Addr{} // one is of no use without the other
+	}
 	if cfg.MinBits < ndp.MinKeyBits {
 		cfg.MinBits = ndp.MinKeyBits
 	}

@@ -276,6 +276,17 @@ func TestNodeRenumbering(t *testing.T) {
 	other := netip.MustParsePrefix("2001:db8:99::/64")
 	b := newNodeBench(t).associated(par)
 	old := b.n.State().CareOf
+	b.receive(par.advert(func(a *nodeAdvert) { a.prefix = other }))
+	b.receive(par.advert(func(a *nodeAdvert) { a.noPrefix = true }))
+	if got := b.n.State().CareOf; got != old {
+		t.Fatalf("the address was given up for a prefix that is advertised beside its own: %v", got)
+	}
+	b.receive(par.advert(func(a *nodeAdvert) { a.preferred = 0 }))
+	b.receive(par.advert())
+	b.receive(par.advert(func(a *nodeAdvert) { a.prefix = other }))
+	if got := b.n.State().CareOf; got != old {
+		t.Fatalf("the address was given up though it is preferred again: %v", got)
+	}
 	b.receive(par.advert(func(a *nodeAdvert) { a.preferred = 0 }))
 	if got := b.n.State().CareOf; got != old {
 		t.Fatalf("a deprecated address was given up for nothing better: %v", got)

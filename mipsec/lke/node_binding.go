@@ -112,9 +112,6 @@ func (n *Node) updateLifetime(a *nodeAssociation) uint16 {
 	if a.usePrior {
 		left = a.prior.expires.Sub(n.now)
 	}
-	if n.cfg.Lifetime > 0 {
-		left = min(left, n.cfg.Lifetime)
-	}
 	return uint16(max(1, min(left/nodeLifetimeUnit, nodeMaxSeconds)))
 }
 
@@ -288,10 +285,6 @@ func (n *Node) updateRefused(a *nodeAssociation, status uint8) {
 // deregistered ends the binding of an address that is on the node's link again.
 func (n *Node) deregistered(a *nodeAssociation, m mobility.BindingAck) {
 	b := &a.binding
-	if !b.outstanding {
-		n.count(nodeDropUpdateAckUnasked)
-		return
-	}
 	a.proved()
 	if m.FinishedRequest {
 		n.finish(a, m, true)

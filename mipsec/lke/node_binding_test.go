@@ -225,6 +225,11 @@ func TestNodeDropsBindingAcks(t *testing.T) {
 	p.Payload[19] = 200 // length of the authenticator's option
 	mobility.FixChecksum(p.Payload, p.Src, p.RoutingHome)
 	b.drops("drop_ba_malformed", func() { b.receive(p) })
+	p = par.bindingAck(b.lastUpdate(), key)
+	mh := append([]byte(nil), p.Payload...)
+	mobility.FixChecksum(mh, p.RoutingHome, p.RoutingHome)
+	header := ipv6.Header{Src: p.Src, Dst: p.Dst, HopLimit: 64, RoutingHome: p.RoutingHome, HomeAddress: p.RoutingHome}
+	b.drops("drop_ba_no_binding", func() { b.receive(par.packet(header, ipv6.ProtoMobility, mh)) })
 	p.Payload[2] = mobility.TypeBE
 	mobility.FixChecksum(p.Payload, p.Src, p.RoutingHome)
 	b.drops("drop_mh_other_type", func() { b.receive(p) })
@@ -358,13 +363,91 @@ func TestNodeRefusedUpdates(t *testing.T) {
 
 	// 130 to a binding that is there: the router forwards no more (its old forwarding is gone).
 	b := newNodeBench(t).associated(par)
-	key := b.key
+	old, key := b.n.State().CareOf, b.key
+	noResources := func(a *nodeUpdateAck) { a.Status, a.Lifetime = mobility.StatusResources, 0 }
 	b.moved(nar)
-	b.receive(par.bindingAck(b.lastUpdate(), key))
+	update := b.lastUpdate()
+	b.receive(par.bindingAck(update, key))
 	b.moved(third)
-	b.receive(par.bindingAck(b.lastUpdate(), key, func(a *nodeUpdateAck) { a.Status = mobility.StatusResources }))
-	if _, ok := b.effect(EffectUnbind); !ok {
+	b.receive(par.bindingAck(b.lastUpdate(), key, noResources))
+	if !b.ended(old) {
 		t.Error("the tunnel stays though the router dropped the binding")
+	}
+
+	// The same for an update that was accepted before: the router's forwarding failed later. It is asked again, not at once.
+	b = newNodeBench(t).associated(par)
+	key = b.key
+	b.moved(nar)
+	update = b.lastUpdate()
+	b.receive(par.bindingAck(update, key))
+	b.take()
+	b.receive(par.bindingAck(update, key, noResources))
+	if !b.ended(old) {
+		t.Error("the tunnel stays though the router dropped the binding")
+	}
+	b.advance(31 * time.Second)
+	if len(nodeOnly(b.sent, nodeSentBU)) != 0 {
+		t.Error("a router without resources is asked again at once")
+	}
+	b.advance(time.Second)
+	b.receive(par.bindingAck(b.lastUpdate(), key))
+	if got := b.n.State().Associations[0].State; got != "bound" {
+		t.Errorf("state %q", got)
+	}
+
+	// A success for no time at all is a refusal.
+	b = newNodeBench(t).associated(par)
+	key = b.key
+	b.moved(nar)
+	b.receive(par.bindingAck(b.lastUpdate(), key, func(a *nodeUpdateAck) { a.Lifetime = 0 }))
+	if b.has(EventBound) || !b.has(EventRefused) {
+		t.Errorf("a binding without lifetime: events %v", b.events())
+	}
+}
+
+// A deregistration that is refused with the right authenticator is over all the same: the node has its address on the
+// link. LKE-MN-12 holds for its acknowledgement, too.
+func TestNodeDeregistrationAnswers(t *testing.T) {
+	par, nar, _ := nodeLinks(t)
+	for name, change := range map[string]func(*nodeUpdateAck){
+		"accepted":                  func(*nodeUpdateAck) {},
+		"accepted with a request":   func(a *nodeUpdateAck) { a.FinishedRequest, a.FinishedNonce = true, 4 },
+		"refused for resources":     func(a *nodeUpdateAck) { a.Status = mobility.StatusResources },
+		"refused: no such binding":  func(a *nodeUpdateAck) { a.Status = mobility.StatusNotHomeAgent },
+		"refused: care-of address":  func(a *nodeUpdateAck) { a.Status = mobility.StatusInvalidCareOf },
+		"refused without a mention": func(a *nodeUpdateAck) { a.Status = mobility.StatusUnspecified },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newNodeBench(t).associated(par)
+			home, key := b.n.State().CareOf, b.key
+			b.moved(nar)
+			b.receive(par.bindingAck(b.lastUpdate(), key))
+			b.moved(par)
+			b.effects = nil
+			ack := par.bindingAck(b.lastUpdateTo(par), key, change)
+			b.receive(ack)
+			if !b.ended(home) {
+				t.Error("the tunnel stays")
+			}
+			if a := b.n.association(home); a == nil || a.binding.inUse() {
+				t.Errorf("association %+v", b.n.State().Associations)
+			}
+			finished := nodeOnly(b.sent, nodeSentFinished)
+			if want := map[bool]int{true: 1}[name == "accepted with a request"]; len(finished) != want {
+				t.Fatalf("LKE-MN-12: %d Finished messages, want %d", len(finished), want)
+			}
+			for _, f := range finished {
+				if f.p.Src != home || f.p.HomeAddress.IsValid() || !mobility.VerifyBAD(f.p.Payload, key[:], home, par.global) {
+					t.Errorf("LKE-MN-12: %+v", f.p)
+				}
+			}
+			b.drops("drop_ba_unasked", func() { b.receive(ack) })
+			b.take()
+			b.advance(time.Minute)
+			if got := len(nodeOnly(b.sent, nodeSentBU)); got != 0 {
+				t.Errorf("%d updates more", got)
+			}
+		})
 	}
 }
 
@@ -507,6 +590,26 @@ func TestNodeReturns(t *testing.T) {
 	}
 }
 
+// Back on the link when the association is due for renewal: first the deregistration, then the key exchange.
+func TestNodeReturnsLate(t *testing.T) {
+	par, nar, _ := nodeLinks(t)
+	nar.spki = nil
+	b := newNodeBench(t).associated(par)
+	key := b.key
+	b.moved(nar)
+	b.receive(par.bindingAck(b.lastUpdate(), key))
+	b.advance(50 * time.Minute)
+	b.moved(par)
+	b.advance(2 * time.Second)
+	if len(nodeOnly(b.sent, nodeSentKEReq)) != 0 {
+		t.Error("LKE-resolution-p: a key exchange for an address that is still bound")
+	}
+	b.receive(par.bindingAck(b.lastUpdateTo(par), key))
+	if len(nodeOnly(b.sent, nodeSentKEReq)) != 1 {
+		t.Error("LKE-MN-10: no renewal after the deregistration")
+	}
+}
+
 // lastUpdateTo gives the last binding update to r.
 func (b *nodeBench) lastUpdateTo(r *nodePeer) *ipv6.Packet {
 	b.t.Helper()
@@ -570,6 +673,25 @@ func TestNodeFallsBackToEarlierKey(t *testing.T) {
 	}
 	if b.n.associations[0].key != oldKey {
 		t.Error("the key that the router accepted is not the one that stays")
+	}
+
+	// A late answer to the update with the earlier key is good, too.
+	b = newNodeBench(t).associated(par)
+	oldKey = b.key
+	b.advance(46 * time.Minute)
+	b.receive(par.ack(b.lastRequest(), b.key))
+	b.receive(par.solicit(home, b.key, 9))
+	b.advance(2 * time.Second)
+	newKey = b.key
+	b.moved(nar)
+	b.receive(par.bindingAck(b.lastUpdate(), newKey, refuse))
+	b.advance(time.Second)
+	second := b.lastUpdate()
+	b.receive(par.bindingAck(second, newKey, refuse))
+	b.advance(2 * time.Second)
+	b.receive(par.bindingAck(second, oldKey))
+	if got := b.n.State().Associations[0].State; got != "bound" || b.n.associations[0].key != oldKey {
+		t.Errorf("state %q after a late answer", got)
 	}
 
 	// A renewal that was not even answered before the node left: the earlier key at once.
@@ -679,5 +801,47 @@ func TestNodePrintsNoKey(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Two routers on one prefix: the association for the address is with the one that was asked last.
+func TestNodeReplacesAssociationOfOnePrefix(t *testing.T) {
+	par, nar, third := nodeLinks(t)
+	nar.prefix, nar.global = par.prefix, par.global.Next()
+	b := newNodeBench(t).associated(par)
+	b.step(Input{Kind: InAttached})
+	b.receive(nar.advert())
+	b.exchange(nar, 2)
+	got := b.n.State().Associations
+	if len(got) != 1 || got[0].Router != nar.global || got[0].State != "valid" {
+		t.Fatalf("%+v, want one with %v", got, nar.global)
+	}
+	key := b.key
+	b.moved(third)
+	if p := b.lastUpdate(); p.Dst != nar.global || !mobility.VerifyBAD(p.Payload, key[:], p.Src, nar.global) {
+		t.Errorf("update to %v", p.Dst)
+	}
+}
+
+// What ends one association leaves the others alone.
+func TestNodeRemovesOneAssociation(t *testing.T) {
+	par, nar, third := nodeLinks(t)
+	b := newNodeBench(t).associated(par)
+	first, parKey := b.n.State().CareOf, b.key
+	b.moved(nar)
+	b.receive(par.bindingAck(b.lastUpdate(), parKey))
+	b.exchange(nar, 2)
+	second, narKey := b.n.State().CareOf, b.key
+	b.moved(third)
+	b.receive(nar.bindingAck(b.lastUpdateTo(nar), narKey, func(a *nodeUpdateAck) { a.Status = mobility.StatusProhibited }))
+	if b.n.association(second) != nil || b.n.association(first) == nil {
+		t.Errorf("LKE-resolution-h: %+v, want only that of the first router", b.n.State().Associations)
+	}
+	if b.counter("associations_lost") != 1 || b.counter("associations_expired") != 0 {
+		t.Errorf("%d lost, %d expired", b.counter("associations_lost"), b.counter("associations_expired"))
+	}
+	b.advance(2 * time.Hour)
+	if b.n.association(first) != nil || b.counter("associations_expired") == 0 {
+		t.Errorf("%+v after two hours, %d expired", b.n.State().Associations, b.counter("associations_expired"))
 	}
 }

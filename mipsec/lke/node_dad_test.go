@@ -76,6 +76,24 @@ func TestNodeAnswersDAD(t *testing.T) {
 	if got := len(nodeOnly(b.sent, nodeSentNA)); got != 2 {
 		t.Errorf("%d advertisements in all, want 2", got)
 	}
+	b.receive(par.solicit(careOf, b.key, 0xcafe))
+	started := 0
+	for _, kind := range b.events() {
+		if kind == EventDADStarted {
+			started++
+		}
+	}
+	if started != 1 {
+		t.Errorf("%d reports of one detection", started)
+	}
+
+	// Between links nothing is sent a second time.
+	b.sent = nil
+	b.step(Input{Kind: InAttached})
+	b.advance(time.Second)
+	if got := len(nodeOnly(b.sent, nodeSentNA)); got != 0 {
+		t.Errorf("%d advertisements on a link that is not known yet", got)
+	}
 }
 
 // LKE-resolution-l: the router's period is that of the RetransTimer that it advertises, from its last solicitation on.

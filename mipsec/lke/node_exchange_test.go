@@ -83,6 +83,19 @@ func TestNodeHomeAgentFirst(t *testing.T) {
 	}
 }
 
+// A home agent without a home address, or the reverse, is none: the node does not wait for it.
+func TestNodeHalfAHomeAgent(t *testing.T) {
+	for _, forget := range []func(*NodeConfig){
+		func(c *NodeConfig) { c.HomeAgent = netip.Addr{} },
+		func(c *NodeConfig) { c.HomeAddress = netip.Addr{} },
+	} {
+		b := newNodeBench(t, withHomeAgent, forget).attached(newNodePeer(t, 1, nodeTestSPKI(t)))
+		if len(nodeOnly(b.sent, nodeSentKEReq)) != 1 || len(nodeOnly(b.sent, nodeSentBU)) != 0 {
+			t.Errorf("%d requests, %d updates", len(nodeOnly(b.sent, nodeSentKEReq)), len(nodeOnly(b.sent, nodeSentBU)))
+		}
+	}
+}
+
 func TestNodeHomeAgentRefuses(t *testing.T) {
 	par := newNodePeer(t, 1, nodeTestSPKI(t))
 	b := newNodeBench(t, withHomeAgent).attached(par)
@@ -448,6 +461,14 @@ func TestNodeRenewal(t *testing.T) {
 	if len(renewed) != 1 || !renewed[0].Expires.After(old.Expires) || renewed[0].State != "valid" {
 		t.Errorf("LKE-MN-10: %+v after %+v", renewed, old)
 	}
+	// The key before it is kept for as long as the router may have it, and no longer.
+	if a := b.n.associations[0]; !a.prior.set || a.prior.key != oldKey {
+		t.Error("the earlier key was forgotten at once")
+	}
+	b.advance(old.Expires.Sub(b.now))
+	if a := b.n.associations[0]; a.prior.set || a.prior.key != [KeyLen]byte{} {
+		t.Error("the earlier key outlives its association")
+	}
 	if b.counter("renewals_started") != 1 {
 		t.Errorf("%d renewals", b.counter("renewals_started"))
 	}
@@ -465,6 +486,21 @@ func TestNodeRenewal(t *testing.T) {
 	}
 	if e, ok := b.effect(EffectUnbind); !ok || !par.prefix.Contains(e.Home) {
 		t.Errorf("what was kept of the old address is still there: %+v", e)
+	}
+}
+
+// The pace of requests begins anew after a success.
+func TestNodePaceAfterSuccess(t *testing.T) {
+	par := newNodePeer(t, 1, nodeTestSPKI(t))
+	b := newNodeBench(t).attached(par)
+	b.advance(30 * time.Second) // three repetitions: the next would come after 25.6 s
+	b.exchange(par, 1)
+	b.advance(time.Minute)
+	b.receive(par.claim(b.n.State().CareOf, ipv6.LinkAddr{2, 0xee, 0, 0, 0, 1}))
+	b.advance(4 * time.Second)
+	requests := nodeOnly(b.sent, nodeSentKEReq)
+	if len(requests) != 2 || requests[1].at.Sub(requests[0].at) != nodeRequestGap {
+		t.Errorf("%d requests within 4 s after a success, want 2", len(requests))
 	}
 }
 

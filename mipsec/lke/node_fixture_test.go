@@ -196,7 +196,12 @@ func (b *nodeBench) effect(kind EffectKind) (Effect, bool) {
 	return Effect{}, false
 }
 
-// only gives those of the packets that carry a message of the type: a mobility header type, or 0x100 + an ICMPv6 type.
+// ended reports whether the tunnel for home was closed.
+func (b *nodeBench) ended(home netip.Addr) bool {
+	return slices.ContainsFunc(b.effects, func(e Effect) bool { return e.Kind == EffectUnbind && e.Home == home })
+}
+
+// nodeOnly gives those of the packets that carry a message of the type: a mobility header type, or 0x100 + an ICMPv6 type.
 func nodeOnly(sent []nodeSent, typ int) (found []nodeSent) {
 	for _, s := range sent {
 		switch {

@@ -10,7 +10,7 @@ import (
 // updateHome registers the care-of address with the home agent (RFC 6275 section 11.7.1), or deregisters it where the
 // node is at home.
 func (n *Node) updateHome() {
-	if !n.cfg.HomeAgent.IsValid() || !n.cfg.HomeAddress.IsValid() || !n.link.careOf.IsValid() {
+	if !n.cfg.HomeAgent.IsValid() || !n.link.careOf.IsValid() {
 		return
 	}
 	b := &n.home

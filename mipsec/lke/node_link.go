@@ -37,6 +37,7 @@ type nodeLink struct {
 	usable     bool
 	arrived    time.Time // when careOf became usable
 	routeUntil time.Time // what the last EffectConfigure said
+	deprecated bool      // the router said that careOf should not be used any more
 	duplicate  netip.Addr
 }
 
@@ -151,11 +152,13 @@ func (n *Node) readRouter(p *ipv6.Packet, ra *ndp.RouterAdvert) nodeRouter {
 func (n *Node) useRouter(r nodeRouter, ra *ndp.RouterAdvert) {
 	l := &n.link
 	careOf, global, ok := n.chooseAddress(ra)
-	if !ok {
+	stays := l.heard && l.router.same(&r) && l.careOf.IsValid() // on the link that is known
+	if !ok && !stays {
 		n.count(nodeDropAdvertPrefix)
-		if !l.heard || !l.router.same(&r) {
-			return
-		}
+		return
+	}
+	if stays && (!ok || careOf != l.careOf && !l.deprecated) {
+		// An advertisement need not hold all prefixes (RFC 4861 section 6.2.3).
 		careOf, global = l.careOf, l.router.global
 	}
 	r.global = global
@@ -181,7 +184,7 @@ func (n *Node) useRouter(r nodeRouter, ra *ndp.RouterAdvert) {
 	l.router = r
 	l.heard, l.solicitAt = true, time.Time{}
 	if moved {
-		l.careOf, l.usable = careOf, false
+		l.careOf, l.usable, l.deprecated = careOf, false, false
 	}
 	if moved || other {
 		n.count(nodeRouters)
@@ -232,6 +235,9 @@ func (n *Node) chooseAddress(ra *ndp.RouterAdvert) (careOf, global netip.Addr, o
 			continue
 		}
 		addr, known := n.addressIn(p.Prefix)
+		if addr == n.link.careOf {
+			n.link.deprecated = p.Preferred == 0
+		}
 		rank := 2
 		switch {
 		case addr == n.link.duplicate:

@@ -287,6 +287,28 @@ func Roam(t *testing.T, make Maker) {
 	bound(t, w, mn, third, here, second, 3*time.Second)
 }
 
+// Hasty moves a node before the router's duplicate address detection is over. The router knows no association yet when the
+// first binding update comes and refuses it (LKE-AR-27); a later one is taken.
+func Hasty(t *testing.T, make Maker) {
+	w := make(t, roaming())
+	pcoa := attach(t, w, mn, par)
+	await(t, w, 3*time.Second, "the node has answered", func() bool {
+		a, known := nodeAssociation(w, mn, pcoa)
+		return known && a.State == "dad"
+	})
+	ncoa := attach(t, w, mn, nar)
+	bound(t, w, mn, par, pcoa, ncoa, 5*time.Second)
+	refused := 0
+	for _, m := range w.Transcript() {
+		if m.Name == BindingError {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("LKE-AR-27: no binding update was refused: the node was not hasty")
+	}
+}
+
 // Renewed keeps a node on one link for several lifetimes: there is a valid association at each moment (LKE-MN-10).
 func Renewed(t *testing.T, make Maker) {
 	w := make(t, roaming())
