@@ -47,6 +47,16 @@ unit: go
 	@build/need.sh iproute2:ip tshark:tshark openssl:openssl
 	$(GO) test ./...
 
+## make capture  the demo, and what tshark says of its capture
+capture: demo
+	@build/need.sh tshark:tshark
+	@$(GO) run ./build/capture out/demo.pcap
+
+## make bench  key exchanges, binding updates and memory of the real daemon, against their limits
+bench: $(PROGRAMS)
+	@$(GO) build -o bin/bench ./build/bench
+	@bin/bench
+
 ## make mips   codec and core tests on a big-endian CPU
 mips: go
 	@build/need.sh qemu-user-static:qemu-mips-static
