@@ -49,6 +49,14 @@ type pair struct {
 	interval  time.Duration // 0: no request since an association became valid
 }
 
+// idle reports whether p holds nothing any more that a pair which was never heard of would not have.
+func (p *pair) idle(now routerTime, backoffMax time.Duration) bool {
+	if p.interval == 0 {
+		return now >= p.notBefore
+	}
+	return now >= p.notBefore.add(backoffMax)
+}
+
 // stationBurst is how many requests one link-layer source gets through in a RequestInterval, whatever link-local
 // addresses it uses.
 const stationBurst = 4
@@ -88,9 +96,10 @@ func (l *requestLimits) allow(now routerTime, key pairKey, cfg *RouterConfig) ro
 		return dropRequestRate
 	}
 	l.stations.put(key.stationKey).requests.take(now, each)
+	l.pairs.reuse(func(old *pair) bool { return old.idle(now, cfg.RequestBackoffMax) })
 	p = l.pairs.put(key)
 	switch {
-	case p.interval == 0 || now >= p.notBefore.add(cfg.RequestBackoffMax):
+	case p.idle(now, cfg.RequestBackoffMax):
 		p.interval = cfg.RequestInterval
 	default:
 		p.interval = min(2*p.interval, cfg.RequestBackoffMax)
@@ -118,6 +127,7 @@ type routerTable[K comparable, V any] struct {
 	index       map[K]int32
 	slots       []routerSlot[K, V]
 	newest, old int32 // ends of the list of slots; -1 when empty
+	spent       bool  // the oldest slot may be taken by the next new key
 }
 
 type routerSlot[K comparable, V any] struct {
@@ -142,6 +152,12 @@ func (t *routerTable[K, V]) resize(bound int) {
 	t.bound = bound
 }
 
+// reuse makes the next put of a new key take the place of the oldest one, if that is stale. So the table grows only while
+// what it holds still counts.
+func (t *routerTable[K, V]) reuse(stale func(*V) bool) {
+	t.spent = len(t.slots) > 0 && stale(&t.slots[t.old].value)
+}
+
 // get gives the value of key, nil if there is none. The pointer is good until the next put.
 func (t *routerTable[K, V]) get(key K) *V {
 	i, ok := t.index[key]
@@ -157,7 +173,7 @@ func (t *routerTable[K, V]) put(key K) *V {
 	switch {
 	case ok:
 		t.unlink(i)
-	case len(t.slots) < t.bound:
+	case len(t.slots) < t.bound && !t.spent:
 		i = int32(len(t.slots))
 		t.slots = append(t.slots, routerSlot[K, V]{key: key})
 		t.index[key] = i
@@ -168,6 +184,7 @@ func (t *routerTable[K, V]) put(key K) *V {
 		t.slots[i] = routerSlot[K, V]{key: key}
 		t.index[key] = i
 	}
+	t.spent = false
 	s := &t.slots[i]
 	s.newer, s.older = -1, t.newest
 	if t.newest >= 0 {

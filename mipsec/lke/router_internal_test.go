@@ -172,3 +172,25 @@ func TestRouterTimeSaturates(t *testing.T) {
 		t.Errorf("5 + 3 = %d", got)
 	}
 }
+
+// A stream of stations that come and go takes no more memory than those whose back-off still counts (LKE-AR-11).
+func TestIdlePairsMakeRoom(t *testing.T) {
+	cfg := RouterConfig{RequestInterval: 3 * time.Second, RequestBackoffMax: 48 * time.Second}
+	var l requestLimits
+	l.resize(100_000)
+	now := routerTime(0).add(time.Hour)
+	for i := range 1000 {
+		key := pairKey{stationKey: stationKey{link: 1, source: ipv6.LinkAddr{2, 0, 0, byte(i >> 8), byte(i)}}}
+		if why := l.allow(now, key, &cfg); why != countNone {
+			t.Fatalf("station %d: %v", i, why)
+		}
+		l.succeeded(key, cfg.RequestInterval)
+		now = now.add(time.Second)
+	}
+	if n := len(l.pairs.slots); n > 5 {
+		t.Fatalf("%d pairs are remembered, 3 count", n)
+	}
+	if n := len(l.pairs.index); n > 5 {
+		t.Fatalf("%d pairs are indexed", n)
+	}
+}
