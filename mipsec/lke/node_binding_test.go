@@ -759,6 +759,15 @@ func TestNodeUpdatesBoth(t *testing.T) {
 		updates[0].at != updates[1].at {
 		t.Errorf("updates %+v", updates)
 	}
+	// To the home agent numbers go on from link to link.
+	number := nodeSeq(updates[1].p)
+	b.receive(nar.bindingAck(updates[1].p, [KeyLen]byte{}, plain))
+	b.moved(par)
+	for _, u := range nodeOnly(b.sent, nodeSentBU) {
+		if u.p.Dst == nodeTestHomeAgent && nodeSeq(u.p) != number+1 {
+			t.Errorf("number %d to the home agent after %d", nodeSeq(u.p), number)
+		}
+	}
 }
 
 // The table of associations is bounded: the oldest makes room.

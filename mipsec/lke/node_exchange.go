@@ -131,9 +131,6 @@ func (n *Node) exchangeDeadline() time.Time {
 func (n *Node) startExchange() {
 	l, x := &n.link, &n.exchange
 	x.abandon()
-	if x.gap == 0 {
-		x.gap = nodeRequestGap
-	}
 	if !n.random(x.key[:]) {
 		x.notBefore = n.now.Add(x.gap)
 		return
@@ -266,13 +263,10 @@ func (n *Node) acknowledged(a *nodeAssociation, m mobility.KeyExchangeAck) {
 	}
 	granted := min(time.Duration(m.Lifetime)*nodeLifetimeUnit, time.Duration(x.lifetime)*time.Second)
 	x.ackedSeq = m.Seq
-	if !x.acked {
+	if !x.acked || a == nil {
 		x.acked = true
 		a = n.associate(m.Router)
 		n.report(Event{Kind: EventAcknowledge, Home: a.home, Router: a.router})
-	}
-	if a == nil {
-		return
 	}
 	a.expires = start.Add(granted)
 	jitter := granted / 16 * time.Duration(n.random16()) / 0x10000

@@ -124,6 +124,33 @@ func TestNodeHomeAgentRefuses(t *testing.T) {
 	}
 }
 
+// The home agent's binding is refreshed at three quarters of what was granted, and is gone when it runs out.
+func TestNodeRefreshesHomeBinding(t *testing.T) {
+	par := newNodePeer(t, 1, nil)
+	grant := func(a *nodeUpdateAck) { a.HasAuth, a.Lifetime = false, 100 }
+	b := newNodeBench(t, withHomeAgent).attached(par)
+	b.receive(par.bindingAck(b.lastUpdate(), [KeyLen]byte{}, grant))
+	b.take()
+	b.advance(299 * time.Second)
+	if len(nodeOnly(b.sent, nodeSentBU)) != 0 {
+		t.Error("refreshed too early")
+	}
+	b.advance(time.Second)
+	b.receive(par.bindingAck(b.lastUpdate(), [KeyLen]byte{}, grant))
+	if got, want := b.n.State().HomeUntil, nodeTestStart.Add(700*time.Second); got != want {
+		t.Errorf("bound until %v, want %v", got, want)
+	}
+	b.step(Input{Kind: InAttached}) // on no link that is known
+	b.take()
+	b.advance(500 * time.Second)
+	if len(nodeOnly(b.sent, nodeSentBU)) != 0 {
+		t.Error("an update between two links")
+	}
+	if b.n.State().HomeBound || !b.ended(nodeTestHomeAddress) || !b.has(EventUnbound) {
+		t.Error("the tunnel to the home agent outlives the binding")
+	}
+}
+
 // At home the binding is removed, and LKE needs no home agent.
 func TestNodeAtHome(t *testing.T) {
 	far, near := newNodePeer(t, 1, nil), newNodePeer(t, 2, nodeTestSPKI(t))
@@ -147,6 +174,17 @@ func TestNodeAtHome(t *testing.T) {
 	}
 	if p := b.lastRequest(); p.HomeAddress != nodeTestHomeAddress {
 		t.Errorf("request for %v", p.HomeAddress)
+	}
+
+	// A node that starts at home has nothing to register.
+	b = newNodeBench(t, withHomeAgent).attached(near)
+	if len(nodeOnly(b.sent, nodeSentBU)) != 0 || len(nodeOnly(b.sent, nodeSentKEReq)) != 1 {
+		t.Errorf("%d updates, %d requests", len(nodeOnly(b.sent, nodeSentBU)), len(nodeOnly(b.sent, nodeSentKEReq)))
+	}
+	// Without a wish for a lifetime it asks for the longest one.
+	b = newNodeBench(t, withHomeAgent, func(c *NodeConfig) { c.Lifetime = 0 }).attached(far)
+	if got := nodeUpdate(t, b.lastUpdate()).Lifetime; got != 0xffff {
+		t.Errorf("lifetime %d, want %d", got, 0xffff)
 	}
 }
 
@@ -351,6 +389,41 @@ func TestNodeLateAcknowledgement(t *testing.T) {
 	b.receive(par.ack(first, b.key))
 	if s := b.n.State(); len(s.Associations) != 1 || s.Associations[0].Expires != nodeTestStart.Add(time.Hour) {
 		t.Errorf("LKE-MN-6: %+v; the lifetime counts from the first request", s.Associations)
+	}
+	b = newNodeBench(t).attached(par)
+	b.advance(4 * time.Second)
+	b.receive(par.ack(b.lastRequest(), b.key))
+	if s := b.n.State(); s.Associations[0].Expires != nodeTestStart.Add(nodeRequestGap+time.Hour) {
+		t.Errorf("LKE-MN-6: %+v; the lifetime counts from the request that was acknowledged", s.Associations)
+	}
+}
+
+// An association that is over before its exchange is complete is made again by the next acknowledgement.
+func TestNodeShortAssociation(t *testing.T) {
+	par := newNodePeer(t, 1, nodeTestSPKI(t))
+	b := newNodeBench(t).attached(par)
+	b.receive(par.ack(b.lastRequest(), b.key, func(a *nodeAck) { a.Lifetime = 1 }))
+	b.advance(4 * time.Second)
+	if got := b.n.State().Associations; len(got) != 0 {
+		t.Fatalf("%+v outlived its 4 s", got)
+	}
+	b.receive(par.ack(b.lastRequest(), b.key))
+	b.receive(par.solicit(b.n.State().CareOf, b.key, 3))
+	if got := b.n.State().Associations; len(got) != 1 || got[0].State != "dad" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// LKE-MN-7 is about the router that was asked: an association with another router of the same prefix stays.
+func TestNodeUnverifiableFromSecondRouter(t *testing.T) {
+	par, nar, _ := nodeLinks(t)
+	nar.prefix, nar.global = par.prefix, par.global.Next()
+	b := newNodeBench(t).associated(par)
+	b.step(Input{Kind: InAttached})
+	b.receive(nar.advert())
+	b.receive(nar.ack(b.lastRequest(), b.key, func(a *nodeAck) { a.spoil = true }))
+	if got := b.n.State().Associations; len(got) != 1 || got[0].Router != par.global {
+		t.Errorf("LKE-MN-7: %+v, want the one with %v", got, par.global)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/roamkey/roamkey/mipsec/mobility"
 )
 
-// updateHome registers the care-of address with the home agent (RFC 6275 section 11.7.1), or deregisters it where the
-// node is at home.
+// updateHome has the care-of address registered with the home agent (RFC 6275 section 11.7.1), or deregistered where the
+// node is at home. runHome sends the update.
 func (n *Node) updateHome() {
 	if !n.cfg.HomeAgent.IsValid() || !n.link.careOf.IsValid() {
 		return
@@ -21,9 +21,6 @@ func (n *Node) updateHome() {
 		n.homeBegun, b.seq = true, n.random16()
 	}
 	b.ask(n.link.careOf, n.now, nodeHomeUpdateGap)
-	if n.ready() {
-		n.sendHomeUpdate()
-	}
 }
 
 // sendHomeUpdate sends a Binding Update to the home agent. It has the Alternate Care-of Address option, for ESP does not
