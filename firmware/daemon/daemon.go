@@ -83,6 +83,7 @@ type Daemon struct {
 	findings  []control.Finding    // what was found at start and stays true
 	restart   *control.Restart     // what was taken up at start; nil if nothing
 	control   *control.Server
+	garbage   *collector
 	workers   int
 
 	asked chan func()
@@ -123,6 +124,7 @@ func newDaemon(o Options) *Daemon {
 		stale: make(map[string][]advertise.Record), asked: make(chan func()),
 		errors: bucket{rate: 10, burst: 20},
 	}
+	d.garbage = newCollector()
 	d.started = d.now()
 	d.handovers.now = d.now
 	return d

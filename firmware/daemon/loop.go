@@ -98,6 +98,7 @@ func (d *Daemon) tick() {
 // keepHouse does what is not urgent: a journal full of dead entries is written anew, a link that could not be served is tried
 // again.
 func (d *Daemon) keepHouse() {
+	d.garbage.adjust()
 	if d.journal.Wasteful() {
 		if err := d.journal.Compact(); err != nil {
 			d.complain("journal", err)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 
@@ -36,10 +35,6 @@ go to the standard error, one a line.`,
 	}
 }
 
-// routerGC is GOGC for routers, where memory is scarcer than time: garbage may take half of what is in use. The environment
-// can say otherwise.
-const routerGC = 50
-
 func (p *program) serve(c *command, args []string) int {
 	o := newOptions(c)
 	if _, code, done := p.read(o, args, 0); done {
@@ -55,9 +50,6 @@ func (p *program) serve(c *command, args []string) int {
 	log := slog.New(control.NewLogHandler(p.stderr, &level, isTerminal(p.stderr)))
 	for _, w := range settings.Warnings {
 		log.Warn(w.Error())
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(routerGC)
 	}
 	if err := noCore(); err != nil {
 		log.Warn("a crash may write keys to a core file", "err", err)
