@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +17,10 @@ import (
 const (
 	ctGet    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 	ctDelete = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
+
+	ctGetStats = unix.NFNL_SUBSYS_CTNETLINK<<8 | 5
+
+	ctGlobalEntries = 1 // of ctGetStats
 
 	ctTupleOrig  = 1
 	ctTupleReply = 2
@@ -33,7 +36,8 @@ const (
 // or to hardware goes the old way as long as its entry is there, whatever the routes say. It works in the background:
 // a full table takes longer to read than a binding may take.
 type conntrack struct {
-	conn *netlink.Conn
+	conn  *netlink.Conn
+	stats *statistics
 
 	mu      sync.Mutex
 	idle    *sync.Cond
@@ -56,11 +60,17 @@ func openConntrack() (*conntrack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nfnetlink: %w", err)
 	}
-	c := &conntrack{conn: conn, pending: make(map[netip.Addr]bool), end: make(chan struct{})}
+	stats, err := openStatistics()
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open nfnetlink: %w", err)
+	}
+	c := &conntrack{conn: conn, stats: stats, pending: make(map[netip.Addr]bool), end: make(chan struct{})}
 	c.idle = sync.NewCond(&c.mu)
 	// A first look also tells whether the kernel has ctnetlink at all.
 	if _, err := c.list(); err != nil {
 		conn.Close()
+		stats.Close()
 		return nil, fmt.Errorf("list tracked connections: %w (offloaded flows may outlive a handover; the module "+
 			"nf_conntrack_netlink is needed)", err)
 	}
@@ -105,6 +115,7 @@ func (c *conntrack) Close() {
 	close(c.end)
 	c.idle.Broadcast()
 	c.wg.Wait()
+	c.stats.Close()
 	c.conn.Close()
 }
 
@@ -125,7 +136,8 @@ func (c *conntrack) run() {
 		c.pending, c.working = make(map[netip.Addr]bool), true
 		c.mu.Unlock()
 		start := time.Now()
-		if tracking() {
+		// A table without entries need not be read: it is the same one for all namespaces, and large.
+		if c.stats.entries() > 0 {
 			c.delete(moved)
 		}
 		c.rest(time.Since(start))
@@ -149,12 +161,53 @@ func (c *conntrack) rest(took time.Duration) {
 	}
 }
 
-// tracking reports whether this network namespace tracks any connection. A table without entries need not be read: it is the
-// same one for all namespaces, and large.
-func tracking() bool {
-	count, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
-	return err != nil || strings.TrimSpace(string(count)) != "0"
+// statistics asks ctnetlink how many connections the network namespace tracks. /proc would show the namespace of whatever
+// thread looks. The answer says that more follows and nothing does, so that this takes a socket of its own.
+type statistics struct{ fd int }
+
+func openStatistics() (*statistics, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &statistics{fd}, nil
 }
+
+// entries gives that number. Where the kernel does not say, it is taken to be one.
+func (s *statistics) entries() uint32 {
+	const headerLen = 16 // struct nlmsghdr
+	request := binary.NativeEndian.AppendUint32(nil, headerLen+4)
+	request = binary.NativeEndian.AppendUint16(request, ctGetStats)
+	request = binary.NativeEndian.AppendUint16(request, unix.NLM_F_REQUEST)
+	request = append(request, make([]byte, 8)...) // sequence and port: the kernel knows whom to answer
+	request = append(request, nfGenMsg()...)
+	if err := unix.Sendto(s.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 1
+	}
+	reply := make([]byte, 512)
+	n, _, err := unix.Recvfrom(s.fd, reply, 0)
+	if err != nil || n < headerLen+4 || binary.NativeEndian.Uint16(reply[4:]) != ctGetStats {
+		return 1
+	}
+	ad, err := netlink.NewAttributeDecoder(reply[headerLen+4 : n])
+	if err != nil {
+		return 1
+	}
+	ad.ByteOrder = binary.BigEndian
+	entries := uint32(1)
+	for ad.Next() {
+		if ad.Type() == ctGlobalEntries {
+			entries = ad.Uint32()
+		}
+	}
+	return entries
+}
+
+func (s *statistics) Close() { unix.Close(s.fd) }
 
 // delete goes once through the table and deletes what has one of the moved addresses at an end.
 func (c *conntrack) delete(moved map[netip.Addr]bool) {

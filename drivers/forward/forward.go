@@ -1,6 +1,10 @@
 package forward
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/roamkey/roamkey/drivers/guard"
+)
 
 // Marks of what this package installs.
 const (
@@ -67,9 +71,13 @@ type Forwarder interface {
 
 // NodeConfig is what a mobile node's end of the tunnels needs.
 type NodeConfig struct {
-	Backend Backend // Auto or Kernel (Plain), or TUN; "" is Auto
+	Backend Backend // Auto, Kernel (which is Plain) or TUN; "" is Auto
 	Device  string  // name of the tunnel device; "" is DefaultNode
 	MTU     int     // tunnel MTU; 0: that of the path less the tunnel header, at least 1280
+
+	// Guard holds the kernel's tunnel devices to the home addresses, and keeps the kernel from answering tunnel packets.
+	// Auto uses Plain only with it.
+	Guard *guard.Node
 }
 
 // NodeTunnel is a mobile node's end of the tunnels from the routers it left.

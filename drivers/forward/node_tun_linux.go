@@ -24,9 +24,13 @@ type nodeTUN struct {
 	closed bool
 }
 
-func openNodeTUN(cfg NodeConfig, nl *rtnl, reasons []string) (*nodeTUN, error) {
+func openNodeTUN(cfg NodeConfig, nl *rtnl) (*nodeTUN, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
+		return nil, err
+	}
+	// What a node that died left: rules, which outlive its device.
+	if _, err := cleanup(NodeAlias); err != nil {
 		return nil, err
 	}
 	tun, index, err := makeTUN(nl, cfg.Device, NodeAlias, mtu)
@@ -40,7 +44,7 @@ func openNodeTUN(cfg NodeConfig, nl *rtnl, reasons []string) (*nodeTUN, error) {
 	}
 	n := &nodeTUN{
 		nl: nl, engine: e, table: t, index: index, bound: newLedger(),
-		info: Info{Backend: TUN, Device: cfg.Device, MTU: mtu, Reasons: reasons},
+		info: Info{Backend: TUN, Device: cfg.Device, MTU: mtu, Reasons: tunReasons(cfg.Guard != nil)},
 	}
 	if err := nl.setRoute(defaultRoute(nodeTable, index)); err != nil {
 		e.Close()
@@ -65,7 +69,7 @@ func (n *nodeTUN) Bind(b Binding) error {
 	if n.closed {
 		return errClosed
 	}
-	if err := n.bound.check(b); err != nil {
+	if err := n.bound.checkNode(b); err != nil {
 		return err
 	}
 	n.table.set(b, n.engine.pathMTU(b.Router.As16()))

@@ -15,50 +15,69 @@ func Open(cfg Config, g *guard.Guard) (Forwarder, error) {
 	if cfg.Device == "" {
 		cfg.Device = DefaultDevice
 	}
-	if cfg.Backend == "" {
-		cfg.Backend = Auto
+	if err := checkDeviceName(cfg.Device); err != nil {
+		return nil, err
+	}
+	tries, err := attempts(cfg.Backend)
+	if err != nil {
+		return nil, err
 	}
 	nl, err := dialRTNL()
 	if err != nil {
 		return nil, err
 	}
-	var reasons []string
-	ct, err := openConntrack()
-	if err != nil {
-		reasons = append(reasons, err.Error())
+	ct, ctErr := openConntrack()
+	var failed []error
+	for _, backend := range tries {
+		f, info, err := open(backend, cfg, nl, ct, g)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		for _, err := range failed {
+			info.Reasons = append(info.Reasons, err.Error())
+		}
+		if ctErr != nil {
+			info.Reasons = append(info.Reasons, ctErr.Error())
+		}
+		return f, nil
 	}
-	f, err := openRouterTUN(cfg, nl, ct, reasons)
-	if err != nil {
-		ct.Close()
-		nl.Close()
-		return nil, fmt.Errorf("forwarding: %w", err)
-	}
-	return f, nil
+	ct.Close()
+	nl.Close()
+	return nil, fmt.Errorf("no way to forward: %w", errors.Join(failed...))
 }
 
-// OpenNode makes a mobile node's end of the tunnels.
-func OpenNode(cfg NodeConfig) (NodeTunnel, error) {
-	if cfg.Device == "" {
-		cfg.Device = DefaultNode
+func open(backend Backend, cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (Forwarder, *Info, error) {
+	switch backend {
+	case External:
+		f, err := openExternal(cfg, nl, ct, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, &f.info, nil
+	case Plain:
+		f, err := openPlain(cfg, nl, ct, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f, &f.info, nil
 	}
-	if cfg.Backend == "" {
-		cfg.Backend = Auto
-	}
-	nl, err := dialRTNL()
+	f, err := openRouterTUN(cfg, nl, ct, g)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	n, err := openNodeTUN(cfg, nl, nil)
-	if err != nil {
-		nl.Close()
-		return nil, fmt.Errorf("the mobile node's tunnel: %w", err)
-	}
-	return n, nil
+	return f, &f.info, nil
 }
 
-// Cleanup removes what an earlier router process left when none runs: routes, devices and the nftables table that bear
-// Roamkey's marks. It says what it removed, a line each.
-func Cleanup() ([]string, error) { return nil, nil }
-
-// CleanupNode does the same for what a mobile node left.
-func CleanupNode() ([]string, error) { return nil, nil }
+// attempts lists the backends to try, the best one first.
+func attempts(b Backend) ([]Backend, error) {
+	switch b {
+	case "", Auto:
+		return []Backend{External, Plain, TUN}, nil
+	case Kernel:
+		return []Backend{External, Plain}, nil
+	case External, Plain, TUN:
+		return []Backend{b}, nil
+	}
+	return nil, fmt.Errorf("backend %q: it must be %s, %s, %s, %s or %s", b, Auto, Kernel, External, Plain, TUN)
+}

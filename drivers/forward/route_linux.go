@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -154,7 +155,32 @@ func (r *rtnl) addAddress(index int, home netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("give the tunnel device the address %s: %w", home, err)
 	}
-	return nil
+	// The kernel acknowledges before it has done everything: a worker makes the address receive.
+	for end := time.Now().Add(addressTimeout); ; time.Sleep(100 * time.Microsecond) {
+		local, err := r.isLocal(index, home)
+		if local || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("address %s of the tunnel device does not become usable", home)
+		}
+	}
+}
+
+const addressTimeout = time.Second
+
+// isLocal reports whether packets for an address that come in by a device are received.
+func (r *rtnl) isLocal(device int, address netip.Addr) (bool, error) {
+	head := make([]byte, rtMsgLen)
+	head[0], head[1] = unix.AF_INET6, 128
+	replies, err := r.do(unix.RTM_GETROUTE, 0, head, func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.RTA_DST, address.AsSlice())
+		ae.Uint32(unix.RTA_IIF, uint32(device))
+	})
+	if err != nil {
+		return false, fmt.Errorf("look up the route to %s: %w", address, err)
+	}
+	return len(replies) > 0 && len(replies[0].Data) >= rtMsgLen && replies[0].Data[7] == unix.RTN_LOCAL, nil
 }
 
 func (r *rtnl) deleteAddress(index int, home netip.Addr) error {

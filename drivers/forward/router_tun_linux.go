@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/roamkey/roamkey/drivers/guard"
 )
 
 // routerTUN is the router's end in this process.
@@ -21,9 +23,13 @@ type routerTUN struct {
 	closed bool
 }
 
-func openRouterTUN(cfg Config, nl *rtnl, ct *conntrack, reasons []string) (*routerTUN, error) {
+func openRouterTUN(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerTUN, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
+		return nil, err
+	}
+	// Kernel tunnels of an earlier process; a TUN device is of one that runs.
+	if _, err := removeDevices(nl, Alias, kindIP6Tnl); err != nil {
 		return nil, err
 	}
 	tun, index, err := makeTUN(nl, cfg.Device, Alias, mtu)
@@ -35,9 +41,14 @@ func openRouterTUN(cfg Config, nl *rtnl, ct *conntrack, reasons []string) (*rout
 	if err != nil {
 		return nil, err
 	}
+	// The engine checks sources itself, after fragments have been put together.
+	if err := g.CheckTunnels(false); err != nil {
+		e.Close()
+		return nil, err
+	}
 	return &routerTUN{
 		nl: nl, ct: ct, engine: e, table: t, index: index, bound: newLedger(),
-		info: Info{Backend: TUN, Device: cfg.Device, MTU: mtu, Reasons: reasons},
+		info: Info{Backend: TUN, Device: cfg.Device, MTU: mtu, Reasons: tunReasons(g != nil)},
 	}, nil
 }
 

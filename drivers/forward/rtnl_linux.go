@@ -14,7 +14,8 @@ import (
 
 // Numbers of the kernel's interface that x/sys/unix does not name.
 const (
-	ifaInfoIP6Tnl = "ip6tnl"
+	kindIP6Tnl = "ip6tnl" // IFLA_INFO_KIND
+	kindTUN    = "tun"
 
 	iptunLocal      = 2  // IFLA_IPTUN_LOCAL
 	iptunRemote     = 3  // IFLA_IPTUN_REMOTE
@@ -64,7 +65,7 @@ func (r *rtnl) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte
 		}
 		data = append(data, b...)
 	}
-	if typ != unix.RTM_GETLINK && flags&netlink.Dump != netlink.Dump {
+	if typ != unix.RTM_GETLINK && typ != unix.RTM_GETROUTE && flags&netlink.Dump != netlink.Dump {
 		flags |= netlink.Acknowledge // what asks for an answer gets that, and nothing behind it
 	}
 	r.mu.Lock()
@@ -201,7 +202,7 @@ func parseDevice(b []byte) (device, error) {
 						data = info.Bytes()
 					}
 				}
-				if d.Kind != ifaInfoIP6Tnl {
+				if d.Kind != kindIP6Tnl {
 					return nil
 				}
 				return d.parseTunnel(data)
@@ -276,7 +277,7 @@ func (r *rtnl) addTunnel(name string, local, remote netip.Addr) error {
 	_, err := r.do(unix.RTM_NEWLINK, netlink.Create|netlink.Excl, ifInfo(0, 0, 0), func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, name)
 		ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-			info.String(unix.IFLA_INFO_KIND, ifaInfoIP6Tnl)
+			info.String(unix.IFLA_INFO_KIND, kindIP6Tnl)
 			info.Nested(unix.IFLA_INFO_DATA, func(data *netlink.AttributeEncoder) error {
 				encodeTunnel(data, local, remote)
 				return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,22 @@ func makeTUN(nl *rtnl, name, alias string, mtu int) (*os.File, int, error) {
 	return tun, d.Index, nil
 }
 
+// tunReasons says what does not work beside a kernel that handles tunnel packets too.
+func tunReasons(guarded bool) []string {
+	// The module is there if any of ip6_tunnel, ip6_vti or the like is.
+	if _, err := os.Stat("/sys/module/tunnel6"); err != nil || guarded {
+		return nil
+	}
+	return []string{"the kernel's tunnel6 answers tunnel packets with Port Unreachable, and there is no nftables to drop that"}
+}
+
+func checkDeviceName(name string) error {
+	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/ :\t\n%") || name == "." || name == ".." {
+		return fmt.Errorf("device name %q: it must have 1 to %d characters, no blank, colon, slash or %%", name, unix.IFNAMSIZ-1)
+	}
+	return nil
+}
+
 // deviceMTU is the tunnel device's MTU: the one configured, or that of the widest link less the tunnel header. For a
 // binding whose path is narrower the backend sends Packet Too Big.
 func deviceMTU(nl *rtnl, configured int) (int, error) {
@@ -84,7 +101,7 @@ func deviceMTU(nl *rtnl, configured int) (int, error) {
 	}
 	widest := 0
 	for _, d := range all {
-		if !d.Loopback && d.Alias != Alias && d.Alias != NodeAlias && d.Kind != ifaInfoIP6Tnl && d.Up {
+		if !d.Loopback && d.Alias != Alias && d.Alias != NodeAlias && d.Kind != kindIP6Tnl && d.Up {
 			widest = max(widest, d.MTU)
 		}
 	}

@@ -438,9 +438,6 @@ func TestTUNForgetsConnections(t *testing.T) {
 	var ct *conntrack
 	n.must(n.ar.Do(func() (err error) { ct, err = openConntrack(); return err }))
 	defer ct.Close()
-	n.must(ct.add(peer, homeAddr, 4000))
-	n.must(ct.add(homeAddr, peer, 4001))
-	n.must(ct.add(peer, homeTwo, 4000))
 	tracked := func(want int) {
 		t.Helper()
 		all, err := ct.list()
@@ -449,6 +446,12 @@ func TestTUNForgetsConnections(t *testing.T) {
 			t.Fatalf("%d connections are tracked, want %d", len(all), want)
 		}
 	}
+	if got := f.ct.stats.entries(); got != 0 {
+		t.Errorf("a namespace without tracked connections has %d", got)
+	}
+	n.must(ct.add(peer, homeAddr, 4000))
+	n.must(ct.add(homeAddr, peer, 4001))
+	n.must(ct.add(peer, homeTwo, 4000))
 	tracked(3)
 	n.must(f.Bind(bound))
 	f.ct.wait()

@@ -1,0 +1,106 @@
+package forward
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/drivers/guard"
+)
+
+// Cleanup removes what an earlier router process left when none runs: routes, routing rules, devices and the nftables
+// table that bear Roamkey's marks. It says what it removed, a line each.
+func Cleanup() ([]string, error) {
+	removed, err := cleanup(Alias)
+	table, tableErr := guard.Cleanup()
+	return append(removed, table...), errors.Join(err, tableErr)
+}
+
+// CleanupNode does the same for what a mobile node left.
+func CleanupNode() ([]string, error) {
+	removed, err := cleanup(NodeAlias)
+	table, tableErr := guard.CleanupNode()
+	return append(removed, table...), errors.Join(err, tableErr)
+}
+
+// cleanup removes what belongs to the devices with an alias. Routes and rules of a router and of a mobile node on the same
+// host are told apart by their tables.
+func cleanup(alias string) ([]string, error) {
+	nl, err := dialRTNL()
+	if err != nil {
+		return nil, err
+	}
+	defer nl.Close()
+	var removed []string
+	note := func(err error, what string) error {
+		if err == nil {
+			removed = append(removed, what)
+		}
+		return err
+	}
+	ours := func(table int) bool { return (table >= nodeTable) == (alias == NodeAlias) }
+
+	routes, failed := nl.routes()
+	for _, rt := range routes {
+		if ours(rt.Table) {
+			failed = errors.Join(failed, note(nl.deleteRoute(rt), fmt.Sprintf("route to %s", rt.Dst)))
+		}
+	}
+	rules, err := nl.rules()
+	failed = errors.Join(failed, err)
+	for _, ru := range rules {
+		if ours(ru.Table) {
+			failed = errors.Join(failed, note(nl.deleteRule(ru), ru.String()))
+		}
+	}
+	names, err := removeDevices(nl, alias, kindIP6Tnl, kindTUN)
+	for _, name := range names {
+		removed = append(removed, "device "+name)
+	}
+	return removed, errors.Join(failed, err)
+}
+
+// removeDevices removes the devices of some kinds with an alias of ours, with their routes and the rules that name them,
+// and says what they were called.
+func removeDevices(nl *rtnl, alias string, kinds ...string) ([]string, error) {
+	devices, failed := nl.devices()
+	var names []string
+	for _, d := range devices {
+		if d.Alias != alias || !slices.Contains(kinds, d.Kind) {
+			continue
+		}
+		if err := nl.deleteDevice(d.Index); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("remove device %s: %w", d.Name, err))
+			continue
+		}
+		names = append(names, d.Name)
+	}
+	if len(names) == 0 {
+		return nil, failed
+	}
+	rules, err := nl.rules()
+	failed = errors.Join(failed, err)
+	for _, ru := range rules {
+		if slices.Contains(names, ru.Device) {
+			failed = errors.Join(failed, nl.deleteRule(ru))
+		}
+	}
+	return names, failed
+}
+
+// String describes the rule as `ip -6 rule` would.
+func (ru rule) String() string {
+	s := "routing rule"
+	if ru.From.IsValid() {
+		s += " from " + ru.From.String()
+	}
+	if ru.Device != "" {
+		s += " iif " + ru.Device
+	}
+	if ru.Table == 0 || ru.Table == unix.RT_TABLE_UNSPEC {
+		return s + " blackhole"
+	}
+	return fmt.Sprintf("%s lookup %d", s, ru.Table)
+}

@@ -1,0 +1,214 @@
+package forward
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/roamkey/roamkey/drivers/guard"
+)
+
+// nodeKernel is the mobile node's end in the kernel: a plain ip6tnl device for each pair of care-of address and router, and
+// a routing table for each device.
+type nodeKernel struct {
+	nl    *rtnl
+	guard *guard.Node
+	name  string // devices count on from it
+	info  Info
+
+	mu      sync.Mutex
+	bound   ledger
+	tunnels map[ends]*nodeTunnel
+	closed  bool
+}
+
+// nodeTunnel is one device and the routing table that leads into it.
+type nodeTunnel struct {
+	device
+	table int
+	homes map[netip.Addr]bool
+}
+
+func openNodeKernel(cfg NodeConfig, nl *rtnl) (*nodeKernel, error) {
+	mtu, err := deviceMTU(nl, cfg.MTU)
+	if err != nil {
+		return nil, err
+	}
+	n := &nodeKernel{
+		nl: nl, guard: cfg.Guard, name: cfg.Device, bound: newLedger(), tunnels: make(map[ends]*nodeTunnel),
+		info: Info{Backend: Plain, Device: cfg.Device, MTU: mtu},
+	}
+	// What a node that died left is of no use: nobody knows whether the routers still have it.
+	if _, err := cleanup(NodeAlias); err != nil {
+		return nil, err
+	}
+	probe := ends{netip.MustParseAddr("100::1"), netip.MustParseAddr("100::2")}
+	t, err := n.addTunnel(probe)
+	if err != nil {
+		return nil, fmt.Errorf("plain ip6tnl: %w", noTunnel(err))
+	}
+	if cfg.Guard == nil {
+		n.info.Reasons = append(n.info.Reasons, "without nftables a tunnel device takes packets for any address of this host")
+	}
+	return n, n.removeTunnel(probe, t)
+}
+
+func (n *nodeKernel) addTunnel(e ends) (*nodeTunnel, error) {
+	name, err := makePlain(n.nl, n.name, e)
+	if err != nil {
+		return nil, err
+	}
+	d, err := n.nl.device(name)
+	if err != nil {
+		return nil, err
+	}
+	t := &nodeTunnel{device: d, table: n.freeTable(), homes: make(map[netip.Addr]bool)}
+	err = n.nl.configure(d.Index, settings{Alias: NodeAlias, MTU: n.info.MTU})
+	if err == nil {
+		err = n.nl.setRoute(defaultRoute(t.table, d.Index))
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.nl.deleteDevice(d.Index))
+	}
+	n.tunnels[e] = t
+	return t, nil
+}
+
+func (n *nodeKernel) freeTable() int {
+	used := make(map[int]bool)
+	for _, t := range n.tunnels {
+		used[t.table] = true
+	}
+	table := nodeTable
+	for used[table] {
+		table++
+	}
+	return table
+}
+
+func (n *nodeKernel) removeTunnel(e ends, t *nodeTunnel) error {
+	delete(n.tunnels, e)
+	return n.nl.deleteDevice(t.Index) // its routes and addresses go with it
+}
+
+func (n *nodeKernel) Bind(b Binding) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	if err := n.bound.checkNode(b); err != nil {
+		return err
+	}
+	old, moved := n.bound.byHome[b.Home]
+	if moved && nodeEnds(old) == nodeEnds(b) {
+		n.bound.put(b)
+		return nil
+	}
+	if err := n.install(b); err != nil {
+		failed := n.release(b)
+		if moved {
+			failed = errors.Join(failed, n.release(old))
+			n.bound.drop(b.Home)
+		}
+		return errors.Join(fmt.Errorf("bind %s: %w", b.Home, err), failed)
+	}
+	n.bound.put(b)
+	if moved {
+		return n.release(old)
+	}
+	return nil
+}
+
+func nodeEnds(b Binding) ends { return ends{b.CareOf, b.Router} }
+
+func (n *nodeKernel) install(b Binding) error {
+	t := n.tunnels[nodeEnds(b)]
+	if t == nil {
+		var err error
+		if t, err = n.addTunnel(nodeEnds(b)); err != nil {
+			return noTunnel(err)
+		}
+	}
+	t.homes[b.Home] = true
+	if err := n.guard.AddHome(t.Name, b.Home); err != nil {
+		return err
+	}
+	if err := n.nl.addAddress(t.Index, b.Home); err != nil {
+		return err
+	}
+	return n.nl.addRule(fromHome(b.Home, t.table))
+}
+
+func (n *nodeKernel) release(b Binding) error {
+	e := nodeEnds(b)
+	t := n.tunnels[e]
+	if t == nil || !t.homes[b.Home] {
+		return nil
+	}
+	delete(t.homes, b.Home)
+	failed := errors.Join(
+		n.nl.deleteRule(fromHome(b.Home, t.table)),
+		n.nl.deleteAddress(t.Index, b.Home),
+		n.guard.RemoveHome(t.Name, b.Home),
+	)
+	if len(t.homes) == 0 {
+		failed = errors.Join(failed, n.removeTunnel(e, t))
+	}
+	return failed
+}
+
+func (n *nodeKernel) Unbind(home netip.Addr) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	return n.unbind(home)
+}
+
+func (n *nodeKernel) unbind(home netip.Addr) error {
+	b, bound := n.bound.drop(home)
+	if !bound {
+		return nil
+	}
+	return n.release(b)
+}
+
+func (n *nodeKernel) Describe() Info {
+	info := n.info
+	info.Reasons = slices.Clone(info.Reasons)
+	return info
+}
+
+func (n *nodeKernel) Counters(yield func(name string, value uint64)) {
+	n.mu.Lock()
+	bound := len(n.bound.byHome)
+	var sum stats
+	if devices, err := n.nl.devices(); err == nil {
+		for _, d := range devices {
+			if d.Alias == NodeAlias {
+				sum.add(d.stats)
+			}
+		}
+	}
+	n.mu.Unlock()
+	yield("bindings", uint64(bound))
+	sum.yield(yield)
+}
+
+func (n *nodeKernel) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	var failed error
+	for _, home := range n.bound.homes() {
+		failed = errors.Join(failed, n.unbind(home))
+	}
+	n.closed = true
+	return errors.Join(failed, n.nl.Close())
+}
