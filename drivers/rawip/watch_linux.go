@@ -6,8 +6,6 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/roamkey/roamkey/ipv6"
 )
 
 // watcher holds group memberships. A packet socket's own membership only opens the interface's filter; only a membership
@@ -16,24 +14,33 @@ import (
 // The kernel bounds the memory of one socket's memberships (net.core.optmem_max), so there are as many sockets as it takes.
 type watcher struct {
 	sockets []int
-	groups  map[groupKey]*membership
+	groups  map[groupKey]membership
 	addrs   map[addrKey]struct{}
 }
 
+// The keys are small: each node that is attached has one of both.
+
+// groupKey is a solicited-node group: its last three octets tell it from the others.
 type groupKey struct {
-	link  int
-	group netip.Addr
+	link int32
+	low  [3]byte
+}
+
+func (g groupKey) group() [16]byte {
+	return [16]byte{0: 0xff, 1: 0x02, 11: 1, 12: 0xff, 13: g.low[0], 14: g.low[1], 15: g.low[2]}
 }
 
 type addrKey struct {
-	link int
-	addr netip.Addr
+	link int32
+	addr [16]byte
 }
+
+func (a addrKey) group() groupKey { return groupKey{a.link, [3]byte(a.addr[13:])} }
 
 // membership is one group on one link, for all watched addresses that share it.
 type membership struct {
-	users  int
-	socket int // -1: the kernel refused, the link is promiscuous instead
+	users  int32
+	socket int32 // -1: the kernel refused, the link is promiscuous instead
 }
 
 func (w *watcher) add(c *counters, p *port, addr netip.Addr) error {
@@ -41,16 +48,16 @@ func (w *watcher) add(c *counters, p *port, addr netip.Addr) error {
 		return fmt.Errorf("watch %v: not an IPv6 address", addr)
 	}
 	if w.groups == nil {
-		w.groups = make(map[groupKey]*membership)
+		w.groups = make(map[groupKey]membership)
 		w.addrs = make(map[addrKey]struct{})
 	}
-	a := addrKey{p.link.Index, addr.WithZone("")}
+	a := addrKey{int32(p.link.Index), addr.As16()}
 	if _, ok := w.addrs[a]; ok {
 		return nil
 	}
-	g := groupKey{p.link.Index, ipv6.SolicitedNode(addr)}
-	m := w.groups[g]
-	if m == nil {
+	g := a.group()
+	m, ok := w.groups[g]
+	if !ok {
 		fd, joinErr := w.join(g)
 		if joinErr != nil {
 			if err := promiscuous(p, unix.PACKET_ADD_MEMBERSHIP); err != nil {
@@ -59,10 +66,10 @@ func (w *watcher) add(c *counters, p *port, addr netip.Addr) error {
 			c.promiscuous.Add(1)
 			fd = -1
 		}
-		m = &membership{socket: fd}
-		w.groups[g] = m
+		m = membership{socket: int32(fd)}
 	}
 	m.users++
+	w.groups[g] = m
 	w.addrs[a] = struct{}{}
 	c.watched.Add(1)
 	return nil
@@ -70,7 +77,7 @@ func (w *watcher) add(c *counters, p *port, addr netip.Addr) error {
 
 // join makes one of the sockets a member of g.
 func (w *watcher) join(g groupKey) (int, error) {
-	mreq := unix.IPv6Mreq{Multiaddr: g.group.As16(), Interface: uint32(g.link)}
+	mreq := unix.IPv6Mreq{Multiaddr: g.group(), Interface: uint32(g.link)}
 	for _, fd := range w.sockets {
 		err := unix.SetsockoptIPv6Mreq(fd, unix.SOL_IPV6, unix.IPV6_JOIN_GROUP, &mreq)
 		if err == nil {
@@ -93,16 +100,17 @@ func (w *watcher) join(g groupKey) (int, error) {
 }
 
 func (w *watcher) remove(c *counters, p *port, addr netip.Addr) error {
-	a := addrKey{p.link.Index, addr.WithZone("")}
+	a := addrKey{int32(p.link.Index), addr.As16()}
 	if _, ok := w.addrs[a]; !ok {
 		return nil
 	}
 	delete(w.addrs, a)
 	c.watched.Add(^uint64(0))
-	g := groupKey{p.link.Index, ipv6.SolicitedNode(addr)}
+	g := a.group()
 	m := w.groups[g]
 	m.users--
 	if m.users > 0 {
+		w.groups[g] = m
 		return nil
 	}
 	delete(w.groups, g)
@@ -113,11 +121,11 @@ func (w *watcher) remove(c *counters, p *port, addr netip.Addr) error {
 	return w.leave(g, m)
 }
 
-func (w *watcher) leave(g groupKey, m *membership) error {
-	mreq := unix.IPv6Mreq{Multiaddr: g.group.As16(), Interface: uint32(g.link)}
-	err := unix.SetsockoptIPv6Mreq(m.socket, unix.SOL_IPV6, unix.IPV6_LEAVE_GROUP, &mreq)
+func (w *watcher) leave(g groupKey, m membership) error {
+	mreq := unix.IPv6Mreq{Multiaddr: g.group(), Interface: uint32(g.link)}
+	err := unix.SetsockoptIPv6Mreq(int(m.socket), unix.SOL_IPV6, unix.IPV6_LEAVE_GROUP, &mreq)
 	if err != nil {
-		return fmt.Errorf("leave group %v: %w", g.group, err)
+		return fmt.Errorf("leave group %v: %w", netip.AddrFrom16(g.group()), err)
 	}
 	return nil
 }
@@ -125,13 +133,13 @@ func (w *watcher) leave(g groupKey, m *membership) error {
 // forget ends all that is watched on a link. The link may be gone, and its memberships with it: errors do not count.
 func (w *watcher) forget(c *counters, link int) {
 	for a := range w.addrs {
-		if a.link == link {
+		if a.link == int32(link) {
 			delete(w.addrs, a)
 			c.watched.Add(^uint64(0))
 		}
 	}
 	for g, m := range w.groups {
-		if g.link != link {
+		if g.link != int32(link) {
 			continue
 		}
 		delete(w.groups, g)
