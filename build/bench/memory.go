@@ -4,6 +4,9 @@ import (
 	"time"
 )
 
+// settle is how long the daemon may take to give back what is not in use any more.
+const settle = 8 * time.Second
+
 // manyNodes is for how many associations memory is measured.
 const manyNodes = 10_000
 
@@ -27,6 +30,7 @@ func memory(f *figures, n *network, binary string) error {
 	if err := n.associate(d, all, 2*time.Minute); err != nil {
 		return err
 	}
+	time.Sleep(settle) // Go gives memory back bit by bit that only the exchanges needed
 	full, err := d.resident()
 	if err != nil {
 		return err
