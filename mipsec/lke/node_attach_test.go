@@ -45,6 +45,25 @@ func TestNodePrefersRouterWithKeyExchange(t *testing.T) {
 	b.drops("drop_ra_other_router", func() { b.receive(plain.advert()) })
 }
 
+// Each router that the node takes is reported once, with whether it speaks LKE.
+func TestNodeReportsRouters(t *testing.T) {
+	plain, speaks := newNodePeer(t, 1, nil), newNodePeer(t, 2, nodeTestSPKI(t))
+	b := newNodeBench(t).attached(plain)
+	b.receive(plain.advert())
+	b.receive(speaks.advert())
+	b.receive(speaks.advert())
+	var found []Event
+	for _, e := range b.effects {
+		if e.Kind == EffectReport && e.Event.Kind == EventRouterFound {
+			found = append(found, e.Event)
+		}
+	}
+	if len(found) != 2 || found[0].Router != plain.global || found[1].Router != speaks.global ||
+		found[0].Detail == found[1].Detail || found[1].Node != nodeTestHardware || found[1].Link != nodeTestLink {
+		t.Errorf("reports %+v", found)
+	}
+}
+
 // LKE-MN-1: what makes a router one that speaks LKE (LKE-AR-1, LKE-AR-2 from the node's side).
 func TestNodeCapability(t *testing.T) {
 	spki := nodeTestSPKI(t)

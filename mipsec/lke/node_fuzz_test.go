@@ -83,7 +83,7 @@ func FuzzNode(f *testing.F) {
 		f.Add([]byte{stage, 7, 40, 0x60, 0, 0, 0, 0, 0, 58, 255})
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) == 0 || len(data) > 4096 {
+		if len(data) == 0 || len(data) > 600 {
 			return
 		}
 		b := newNodeBench(t, func(c *NodeConfig) {
@@ -110,7 +110,7 @@ func FuzzNode(f *testing.F) {
 		for len(data) > 0 {
 			switch op := next(); op % 8 {
 			case 0:
-				b.advance(time.Duration(next()) * time.Duration(next()) * 100 * time.Millisecond)
+				b.advance(time.Duration(next()) * time.Duration(next()) * 50 * time.Millisecond)
 			case 1:
 				b.step(Input{Kind: InAttached})
 			case 7:
