@@ -33,6 +33,7 @@ type Options struct {
 	Log        *slog.Logger
 	Level      *slog.LevelVar // of Log, which a reload may change; nil if it cannot be
 	Version    string
+	Etc        string // where other programs' settings are; "" is /etc
 }
 
 // Stop says how Run is to end.
@@ -86,6 +87,9 @@ type Daemon struct {
 	garbage   *collector
 	workers   int
 
+	accessPoints map[string][]hostnet.Finding // by device: what their settings hide
+	accessRead   time.Time
+
 	asked chan func()
 }
 
@@ -124,6 +128,9 @@ func newDaemon(o Options) *Daemon {
 		stale: make(map[string][]advertise.Record), asked: make(chan func()),
 		errors: bucket{rate: 10, burst: 20},
 	}
+	if d.options.Etc == "" {
+		d.options.Etc = "/etc"
+	}
 	d.garbage = newCollector()
 	d.started = d.now()
 	d.handovers.now = d.now
@@ -133,7 +140,7 @@ func newDaemon(o Options) *Daemon {
 // open opens the drivers, bottom up, and takes up what an earlier process left.
 func (d *Daemon) open() error {
 	g := &d.config.Global
-	if err := os.MkdirAll(g.StateDir, 0o700); err != nil {
+	if err := os.MkdirAll(g.StateDir, 0o750); err != nil {
 		return fmt.Errorf("make state directory: %w; make it by hand, writable by the user that roamkeyd runs as", err)
 	}
 	key, err := engine.LoadKey(g.LKEKey)

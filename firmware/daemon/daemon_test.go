@@ -123,7 +123,7 @@ func (b *bench) start() {
 	}
 	b.log = new(strings.Builder)
 	logger := slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	b.d = newDaemon(Options{Config: c, ConfigPath: filepath.Join(b.dir, "config"), Log: logger, Version: "test"})
+	b.d = newDaemon(Options{Config: c, ConfigPath: filepath.Join(b.dir, "config"), Log: logger, Version: "test", Etc: filepath.Join(b.dir, "etc")})
 	b.socket = rawfake.New()
 	b.engine = enginefake.New()
 	b.d.host, b.d.socket, b.d.forward, b.d.engine = b.host, b.socket, b.forward, b.engine
@@ -483,6 +483,23 @@ func TestHiddenDADRefusesKeys(t *testing.T) {
 	}
 	b.ask(func() { b.d.links[0].config.AllowHiddenDAD = true; b.d.relink() })
 	b.await("the override", func(s control.Snapshot) bool { return s.Links[0].Refused == "" })
+}
+
+// Client isolation of an access point shows up nowhere in the kernel (LKE-resolution-w).
+func TestClientIsolationRefusesKeys(t *testing.T) {
+	b := newBench(t)
+	dir := filepath.Join(b.dir, "etc", "hostapd")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "wlan0.conf"), []byte("interface=wlan0\nbridge=br-lan\nap_isolate=1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.ask(func() { b.d.accessPoints = nil; b.d.relink() })
+	s := b.await("the refusal", func(s control.Snapshot) bool { return s.Links[0].Refused != "" })
+	if len(s.Findings) != 1 || !strings.Contains(s.Findings[0].What, "ap_isolate") || !strings.Contains(s.Findings[0].What, "wlan0.conf:3") {
+		t.Fatalf("findings %+v", s.Findings)
+	}
 }
 
 func TestNoKeyInLogOrStatus(t *testing.T) {

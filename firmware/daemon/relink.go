@@ -20,7 +20,7 @@ func (d *Daemon) relink() {
 		host, there := d.host.Link(l.config.Device)
 		l.refusal = nil
 		if there && l.config.LKE {
-			l.refusal = d.host.HidesDAD(l.config.Device)
+			l.refusal = d.hides(l.config.Device)
 		}
 		plans[i] = planLink(l.config, host, there, l.refusal, now)
 		d.hold(l, &plans[i], host, now)

@@ -61,6 +61,7 @@ func (d *Daemon) reload(c *config.Config) {
 		d.links = append(d.links, l)
 	}
 	d.leave(kept)
+	d.accessPoints = nil
 	d.linked = false // limits and code points may have changed, too
 	d.relink()
 	d.log.Info("reloaded", "links", len(d.links), "warnings", len(c.Warnings))
