@@ -518,3 +518,26 @@ func TestRouterUpdateEndsARenewal(t *testing.T) {
 		t.Errorf("association %+v", a)
 	}
 }
+
+// LKE-resolution-u: a home address that is forwarded itself is nobody's care-of address, or two bindings could make a loop;
+// also while its forwarding is only being installed. One that merely has an association may be.
+func TestRouterTunnelLoop(t *testing.T) {
+	l, mn, _ := labBound(t)
+	other := l.host(3)
+	other.link, other.router = labLink2, labRouter2
+	other.home = ipv6.WithEUI64(labAddr("2001:db8:2::"), other.hw)
+	other.attach()
+	mn.careOf, other.careOf = other.home, mn.home
+
+	mn.bind() // the node took over other's address, or is behind it
+	l.expect(l.receive(other.update()), "BA 174 seq 4660 lifetime 0 routed to "+mn.home.String())
+	l.receive(mn.update(func(u *labUpdate) { u.Lifetime = 0 }))
+
+	l.holdForwarding = true
+	other.bu = 0x1234
+	if got := l.receive(other.update()); len(got) != 2 {
+		t.Fatalf("effects %q", got)
+	}
+	mn.bu = 0x2000
+	l.expect(l.receive(mn.update()), "BA 174 seq 8192 lifetime 0 routed to "+other.home.String())
+}
