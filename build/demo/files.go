@@ -41,11 +41,10 @@ func (d *demo) writeCapture() error {
 
 func (d *demo) writePicture() error {
 	figure := picture.Figure{
-		Title: "A mobile node changes routers",
-		Subtitle: fmt.Sprintf("%d packets a second go to its address at the old router; its radio is away for %v",
-			d.options.Rate, d.options.Radio),
-		From: -100 * time.Millisecond,
-		To:   min(d.options.After, max(500*time.Millisecond, 3*d.options.Radio)),
+		Title:    "A mobile node changes routers",
+		Subtitle: d.subtitle(),
+		From:     -100 * time.Millisecond,
+		To:       min(d.options.After, max(500*time.Millisecond, 3*d.options.Radio)),
 	}
 	for _, r := range d.runs {
 		figure.Panels = append(figure.Panels, panel(r))
@@ -56,8 +55,16 @@ func (d *demo) writePicture() error {
 	return d.create("demo.svg", func(f *os.File) error { return figure.Write(f) })
 }
 
+func (d *demo) subtitle() string {
+	if d.options.Home > 0 {
+		return fmt.Sprintf("%d packets a second go to its home address; its home agent is %v away, its radio is off for %v",
+			d.options.Rate, d.options.Home, d.options.Radio)
+	}
+	return fmt.Sprintf("%d packets a second go to its address at the old router; its radio is off for %v", d.options.Rate, d.options.Radio)
+}
+
 func panel(r played) picture.Panel {
-	p := picture.Panel{Title: "Without LKE", GapFrom: r.Loss.Last.Sub(r.Down)}
+	p := picture.Panel{Title: "Without LKE: plain Mobile IPv6", GapFrom: r.Loss.Last.Sub(r.Down)}
 	if r.Options.LKE {
 		p.Title = "With LKE"
 	}
@@ -68,7 +75,7 @@ func panel(r played) picture.Panel {
 	fates := map[scenario.Fate]picture.Fate{
 		scenario.Lost: picture.Lost, scenario.Direct: picture.Direct, scenario.Forwarded: picture.Forwarded,
 	}
-	for seq, at := range r.Flow.Sent {
+	for seq, at := range r.Loss.Times {
 		p.Packets = append(p.Packets, picture.Packet{At: at.Sub(r.Down), Fate: fates[r.Loss.Fates[seq]]})
 	}
 	for _, part := range r.Parts {
@@ -80,47 +87,54 @@ func panel(r played) picture.Panel {
 	}
 	for _, s := range r.Steps {
 		if name := names[s.What]; s.After && name != "" {
+			delete(names, s.What) // the first of each counts
 			p.Marks = append(p.Marks, picture.Mark{At: s.At.Sub(r.Down), Label: name})
 		}
 	}
 	return p
 }
 
-// Columns of the ladder.
-const (
-	columnCorrespondent = iota
-	columnPAR
-	columnNAR
-	columnNode
-)
-
 func ladder(r played) picture.Ladder {
 	l := picture.Ladder{Title: "The messages, with LKE", Columns: []string{"correspondent", "old router", "new router", "mobile node"}}
-	columns := map[string]int{
-		scenario.NodeName: columnNode, scenario.PARName: columnPAR, scenario.NARName: columnNAR,
+	path := []string{"", scenario.PARName, scenario.NodeName}
+	if r.Options.Home > 0 {
+		l.Columns = []string{"correspondent", "home agent", "old router", "new router", "mobile node"}
+		path = []string{"", scenario.HomeName, scenario.PARName, scenario.NodeName}
 	}
-	direct := []int{columnCorrespondent, columnPAR, columnNode}
-	flow := func(fate picture.Fate, label string) {
-		l.Rows = append(l.Rows, picture.Row{Kind: picture.Flow, Untimed: true, Path: direct, Fate: fate, Label: label})
+	columns := make(map[string]int)
+	for i, name := range []string{scenario.NodeName, scenario.NARName, scenario.PARName, scenario.HomeName} {
+		columns[name] = len(l.Columns) - 1 - i
+	}
+	columns[""] = 0 // the correspondent
+	flow := func(fate picture.Fate, label string, path ...string) {
+		row := picture.Row{Kind: picture.Flow, Untimed: true, Fate: fate, Label: label}
+		for _, name := range path {
+			row.Path = append(row.Path, columns[name])
+		}
+		l.Rows = append(l.Rows, row)
 	}
 	for _, s := range r.Steps {
 		at := s.At.Sub(r.Down)
 		row := picture.Row{At: at, From: columns[s.From], Label: s.What, Detail: s.Detail}
 		switch {
 		case s.What == "link down":
-			flow(picture.Direct, "packets to the node")
+			flow(picture.Direct, "packets to the node", path...)
 			row.Kind, row.Label = picture.Divider, "the node's link goes down"
 			l.Rows = append(l.Rows, row)
-			flow(picture.Lost, "lost")
+			flow(picture.Lost, "lost", path...)
 			continue
 		case s.What == "first packet":
-			flow(picture.Forwarded, "forwarded through the tunnel, by the new router's link")
+			flow(picture.Forwarded, "forwarded by the old router", path...)
+			continue
+		case s.What == scenario.HomeAgain:
+			flow(picture.Direct, "to the new address", "", scenario.HomeName, scenario.NodeName)
 			continue
 		case s.To == "":
 			row.Kind = picture.Event
 		default:
 			row.Kind, row.To = picture.Message, columns[s.To]
-			row.Emphasis = s.Message == scenario.Update || s.Message == scenario.UpdateAck
+			row.Emphasis = s.From == scenario.PARName && s.Message == scenario.UpdateAck ||
+				s.To == scenario.PARName && s.Message == scenario.Update
 		}
 		l.Rows = append(l.Rows, row)
 	}

@@ -23,6 +23,9 @@ import (
 const limit = 38 * time.Second
 
 func main() {
+	if homeAgent, ok := scenario.HomeAgentRole(); ok {
+		os.Exit(homeAgent())
+	}
 	code, done, err := netlab.Enter()
 	switch {
 	case err != nil:
@@ -70,12 +73,13 @@ func run(ctx context.Context, args []string, text, errs io.Writer) error {
 	f.DurationVar(&d.limit, "router-limit", time.Millisecond, "most that the old router may take; emulated machines need more")
 	f.IntVar(&o.Rate, "rate", 1000, "packets a second from the correspondent, 1 to 5000")
 	f.DurationVar(&o.Radio, "radio", 50*time.Millisecond, "how long the radio is between two cells, at most 1s")
+	f.DurationVar(&o.Home, "home", 75*time.Millisecond, "how far away the node's home agent is, one way, at most 1s; 0: it has\nnone, and packets go to its address at the old router")
 	f.DurationVar(&o.Before, "before", 500*time.Millisecond, "how long packets are sent before the move, at most 5s")
-	f.DurationVar(&o.After, "after", 1500*time.Millisecond, "how long packets are sent after the move, at most 5s")
+	f.DurationVar(&o.After, "after", 1200*time.Millisecond, "how long packets are sent after the move, at most 5s")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if f.NArg() > 0 || o.Rate < 1 || o.Rate > 5000 || o.Radio < 0 || o.Radio > time.Second ||
+	if f.NArg() > 0 || o.Rate < 1 || o.Rate > 5000 || o.Radio < 0 || o.Radio > time.Second || o.Home < 0 || o.Home > time.Second ||
 		o.Before < 0 || o.Before > 5*time.Second || o.After < o.Radio || o.After > 5*time.Second {
 		f.Usage()
 		return errors.New("the arguments make no sense")

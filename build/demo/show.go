@@ -8,27 +8,52 @@ import (
 )
 
 const topology = `
-   correspondent                     old router              cell 1 .
-   2001:db8:c::2 ------- core -----+ 2001:db8:1::/64 -------------- (node)
-                                   |                               .
-                                   | new router              cell 2 '
-                                   + 2001:db8:2::/64 --------------
+   correspondent                       old router             cell 1
+   2001:db8:c::2 ----- core ----+---- 2001:db8:1::/64 ----------.
+                        |       |                                (node)
+   home agent           |       |      new router             cell 2
+   2001:db8:40::1 ------'       +---- 2001:db8:2::/64 ----------'
 `
 
 func (d *demo) headline() {
 	fmt.Fprintln(d.text, "A mobile node changes routers: with Local Key Exchange (LKE), and without")
-	fmt.Fprint(d.text, topology)
-	fmt.Fprintf(d.text, `
-   Each is a network namespace of this kernel; the routers run roamkeyd, the
-   node roamkey-mn. Packets go to the node's address at the old router,
-   %d a second. The move is the same both times: the radio is away for %v.
-`, d.options.Rate, d.options.Radio)
+	drawn := topology
+	if d.options.Home == 0 {
+		var kept []string
+		for _, line := range strings.Split(topology, "\n") {
+			line = strings.Replace(line, "   home agent           |       |", "                                |", 1)
+			line = strings.Replace(line, "   2001:db8:40::1 ------'       +", "                                +", 1)
+			line = strings.Replace(line, "                        |       |  ", "                                |  ", 1)
+			kept = append(kept, line)
+		}
+		drawn = strings.Join(kept, "\n")
+	}
+	fmt.Fprint(d.text, drawn)
+	fmt.Fprint(d.text, `
+   Each is a network namespace of this kernel. The routers run roamkeyd, the
+   node roamkey-mn. The node moves from cell 1 to cell 2 while packets come;
+`)
+	fmt.Fprintf(d.text, "   its radio is off for %v between them.\n", d.options.Radio)
+	if d.options.Home > 0 {
+		fmt.Fprintf(d.text, `   The correspondent sends %d packets a second to the node's home address;
+   the home agent, %v away, tunnels them to where it knows the node to be.
+`, d.options.Rate, d.options.Home)
+	} else {
+		fmt.Fprintf(d.text, `   The correspondent sends %d packets a second to the node's address at the
+   old router. The node has no home agent: without LKE nobody tells anyone.
+`, d.options.Rate)
+	}
 }
 
 func (d *demo) title(number int, lke bool) {
-	title := "Without LKE (roamkey-mn -plain): nobody forwards"
-	if lke {
-		title = "With LKE"
+	title := "Without LKE (roamkey-mn -plain): plain Mobile IPv6"
+	switch {
+	case lke && d.options.Home > 0:
+		title = "With LKE: the old router forwards until the home agent knows"
+	case lke:
+		title = "With LKE: the old router forwards"
+	case d.options.Home == 0:
+		title = "Without LKE (roamkey-mn -plain)"
 	}
 	fmt.Fprintf(d.text, "\n%d. %s\n", number, title)
 }

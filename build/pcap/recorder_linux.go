@@ -33,11 +33,22 @@ type Recorder struct {
 type tap struct {
 	index int
 	file  *os.File
+	bare  bool // frames come without a link-layer header
 }
 
 // Add records the frames that an interface of a namespace sends and receives from now on. The name is what the capture
 // calls it.
 func (r *Recorder) Add(ns *netlab.Namespace, device, name, description string) error {
+	return r.add(ns, device, name, description, false)
+}
+
+// AddIP does the same for an interface without link-layer header, such as a TUN device. The capture's frames have an
+// Ethernet header without addresses then, so that all of it is of one link type.
+func (r *Recorder) AddIP(ns *netlab.Namespace, device, name, description string) error {
+	return r.add(ns, device, name, description, true)
+}
+
+func (r *Recorder) add(ns *netlab.Namespace, device, name, description string, bare bool) error {
 	link, err := ns.Link(device)
 	if err != nil {
 		return err
@@ -64,7 +75,7 @@ func (r *Recorder) Add(ns *netlab.Namespace, device, name, description string) e
 	if err != nil {
 		return fmt.Errorf("capture on %s of %s: %w", device, ns.Name(), err)
 	}
-	t := &tap{index: len(r.interfaces), file: file}
+	t := &tap{index: len(r.interfaces), file: file, bare: bare}
 	r.interfaces = append(r.interfaces, Interface{Name: name, Description: description})
 	r.taps = append(r.taps, t)
 	r.readers.Go(func() { r.read(t) })
@@ -89,6 +100,8 @@ func (r *Recorder) read(t *tap) {
 		return
 	}
 	buf := make([]byte, 1<<16)
+	// IPv6 only: what else there is on a line without link layer is not asked for.
+	header := []byte{12: unix.ETH_P_IPV6 >> 8, 13: unix.ETH_P_IPV6 & 0xff}
 	control := make([]byte, 128)
 	for {
 		var n, cn int
@@ -104,7 +117,11 @@ func (r *Recorder) read(t *tap) {
 		if readErr != nil { // ENETDOWN and the like: the interface may come back
 			continue
 		}
-		f := Frame{Interface: t.index, At: KernelTime(control[:cn]), Octets: slices.Clone(buf[:n])}
+		f := Frame{Interface: t.index, At: KernelTime(control[:cn])}
+		if t.bare {
+			f.Octets = append(f.Octets, header...)
+		}
+		f.Octets = append(f.Octets, buf[:n]...)
 		if sll, ok := from.(*unix.SockaddrLinklayer); ok {
 			f.Outgoing = sll.Pkttype == unix.PACKET_OUTGOING
 		}

@@ -9,7 +9,7 @@ import (
 
 // Measures in SVG units.
 const (
-	width  = 1160.0
+	width  = 1240.0
 	margin = 36.0
 )
 

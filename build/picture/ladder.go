@@ -8,8 +8,8 @@ import (
 // Measures of the ladder.
 const (
 	rowHeight   = 30.0
-	ladderLeft  = margin + 170
-	ladderRight = width - margin - 110
+	ladderLeft  = margin + 150
+	ladderRight = width - margin - 80
 	boxWidth    = 132.0
 	boxHeight   = 26.0
 )

@@ -148,12 +148,11 @@ func (f Figure) gap(d *drawing, p Panel, y float64) float64 {
 	}
 	y += 14
 	d.text(plotLeft-8, y+12, style{size: 11, fill: faint, anchor: "end"}, "gap")
-	fills := []string{"#8aa0b8", "#b3c3d4", "#6d8bad", orange, "#d3b48a"}
 	at := p.GapFrom
 	var words []string
 	for i, part := range p.Gap {
 		x, to := f.x(at), f.x(at+part.Took)
-		d.rect(x, y, max(to-x, 1), gapHeight, fills[i%len(fills)])
+		d.rect(x, y, max(to-x, 1), gapHeight, partColour(part.Name, i))
 		if float64(len(part.Name))*labelWidth+10 < to-x {
 			d.text((x+to)/2, y+12, style{size: 11, fill: paper, anchor: "middle", bold: true}, part.Name)
 		}
@@ -167,6 +166,14 @@ func (f Figure) gap(d *drawing, p Panel, y float64) float64 {
 	}
 	d.text(x, y+12, style{size: 12, anchor: anchor, class: "gap"}, text)
 	return y + gapHeight + 10
+}
+
+// partColour makes the router's share stand out, and neighbours differ.
+func partColour(name string, i int) string {
+	if name == "router" {
+		return orange
+	}
+	return []string{"#8aa0b8", "#a9bbcd", "#6d8bad"}[i%3]
 }
 
 // milliseconds gives a duration with a precision that says something.
@@ -188,12 +195,12 @@ func (f Figure) legend(d *drawing, y float64) float64 {
 		fate Fate
 		text string
 	}{
-		{Direct, "received on the link"}, {Forwarded, "received through the old router's tunnel"}, {Lost, "lost"},
+		{Direct, "received"}, {Forwarded, "received, forwarded by the old router"}, {Lost, "lost"},
 	} {
 		d.rect(x, y-10, 12, 12, colour(item.fate))
 		d.text(x+18, y, style{size: 12}, item.text)
 		x += 18 + 7.2*float64(len(item.text)) + 24
 	}
-	d.text(plotRight, y, style{size: 11, fill: faint, anchor: "end"}, "a packet counts at the moment at which it was sent; 0 ms: the link went down")
+	d.text(plotRight, y, style{size: 11, fill: faint, anchor: "end"}, "0 ms: the link went down; a lost packet is shown when it would have come")
 	return y + 18
 }

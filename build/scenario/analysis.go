@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -31,14 +32,16 @@ const (
 	NodeName = "node"
 	PARName  = "old router"
 	NARName  = "new router"
+	HomeName = "home agent"
 )
 
 // Analyse looks at a report. It takes messages from the capture and times of the node's own doings from what it told.
 func (r *Report) Analyse() Analysis {
+	r.Flow.markTunnel(r.Frames, atNode, r.Topology.PAR.Address)
 	a := Analysis{Loss: r.Flow.Measure(r.Down)}
-	var seen [atNode + 1][]Message
+	var seen [places][]Message
 	for _, f := range r.Frames {
-		if m, ok := Decode(f); ok && f.Interface <= atNode {
+		if m, ok := Decode(f); ok && f.Interface < places {
 			seen[f.Interface] = append(seen[f.Interface], m)
 		}
 	}
@@ -47,12 +50,17 @@ func (r *Report) Analyse() Analysis {
 	if r.Handover != nil {
 		a.Moments.Router = time.Duration(r.Handover.RouterUS) * time.Microsecond
 	}
+	// Who is told of the new address, that packets follow: the old router, or without LKE the home agent.
+	told, place := r.Topology.PAR.Address, atPARUplink
+	if !r.Options.LKE {
+		told, place = r.Topology.HomeAgent, atHome
+	}
 	for _, m := range a.Messages {
-		if m.Kind != Update || !m.Outgoing || !m.At.After(r.Down) {
+		if m.Kind != Update || !m.Outgoing || !m.At.After(r.Down) || m.Dst != told {
 			continue
 		}
 		a.Moments.Updated = m.At
-		for _, o := range seen[atPARUplink] {
+		for _, o := range seen[place] {
 			if !o.Outgoing && o.Same(m) {
 				a.Moments.Arrived = o.At
 			}
@@ -115,21 +123,44 @@ func (r *Report) steps(a Analysis) []Step {
 		steps = append(steps, s)
 	}
 	steps = append(steps, Step{At: r.Down, From: NodeName, What: "link down", After: true}, Step{At: r.Up, From: NodeName, What: "link up", After: true})
-	if r.Handover != nil && !a.Moments.Arrived.IsZero() {
+	if r.Handover != nil && r.Options.LKE && !a.Moments.Arrived.IsZero() {
 		steps = append(steps, Step{
 			At: a.Moments.Arrived.Add(a.Moments.Router), From: PARName, What: "forwarding", After: true,
 			Detail: fmt.Sprintf("in place, %d us after the BU was read", a.Moments.Router.Microseconds()),
 		})
 	}
+	if at := r.homeAgain(a); !at.IsZero() {
+		steps = append(steps, Step{At: at, From: NodeName, What: HomeAgain, Detail: "the home agent sends to the new address", After: true})
+	}
 	if !a.Loss.First.IsZero() {
 		s := Step{At: a.Loss.First, From: NodeName, What: "first packet", After: true}
-		if a.Loss.Forwarded > 0 {
+		switch {
+		case a.Loss.Forwarded > 0:
 			s.Detail = "forwarded by the old router"
+		case r.Topology.Home != nil:
+			s.Detail = "from the home agent"
 		}
 		steps = append(steps, s)
 	}
 	slices.SortStableFunc(steps, func(x, y Step) int { return x.At.Compare(y.At) })
 	return steps
+}
+
+// HomeAgain is the step at which packets take the ordinary way again, after they were forwarded.
+const HomeAgain = "direct again"
+
+// homeAgain finds the first packet after the move that came past the old router; the zero Time where none was forwarded.
+func (r *Report) homeAgain(a Analysis) time.Time {
+	if a.Loss.Forwarded == 0 {
+		return time.Time{}
+	}
+	var first time.Time
+	for seq, fate := range a.Loss.Fates {
+		if at := a.Loss.Times[seq]; fate == Direct && at.After(a.Loss.First) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // peer names who is at the other end of a message of the node.
@@ -140,15 +171,20 @@ func (r *Report) peer(m Message) string {
 		return PARName
 	case m.Src == t.NAR.Address || m.Dst == t.NAR.Address:
 		return NARName
+	case t.HomeAgent.IsValid() && (m.Src == t.HomeAgent || m.Dst == t.HomeAgent):
+		return HomeName
 	case m.At.After(r.Down): // what is link-local comes from the router of the cell
 		return NARName
 	}
 	return PARName
 }
 
-func (r *Report) routerName(addr interface{ String() string }) string {
-	if addr.String() == r.Topology.PAR.Address.String() {
+func (r *Report) routerName(addr netip.Addr) string {
+	switch addr {
+	case r.Topology.PAR.Address:
 		return PARName
+	case r.Topology.HomeAgent:
+		return HomeName
 	}
 	return NARName
 }

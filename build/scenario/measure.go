@@ -9,7 +9,7 @@ import (
 type Arrival struct {
 	Seq    uint64
 	At     time.Time
-	Tunnel bool // it came out of the node's tunnel device
+	Tunnel bool // it came through the old router's tunnel
 }
 
 // Flow is all that the correspondent sent and the node received.
@@ -37,12 +37,17 @@ type Loss struct {
 	Last, First time.Time
 	Gap         time.Duration // from Last to First, or to the end of the flow
 	Fates       []Fate        // by sequence number
+
+	// Times tells for each packet when it arrived; for a lost one, when it would have: after the time that packets took
+	// before the move.
+	Times []time.Time
 }
 
 // Measure tells what a move that began at down cost. A duplicate counts once.
 func (f Flow) Measure(down time.Time) Loss {
-	l := Loss{Sent: len(f.Sent), Fates: make([]Fate, len(f.Sent)), Last: down}
+	l := Loss{Sent: len(f.Sent), Fates: make([]Fate, len(f.Sent)), Times: make([]time.Time, len(f.Sent)), Last: down}
 	seen := false
+	var transits []time.Duration
 	for _, a := range f.Arrivals {
 		if a.Seq >= uint64(len(l.Fates)) {
 			continue // a stray packet of somebody else
@@ -51,9 +56,10 @@ func (f Flow) Measure(down time.Time) Loss {
 			l.Duplicates++
 			continue
 		}
-		l.Fates[a.Seq] = Direct
+		l.Fates[a.Seq], l.Times[a.Seq] = Direct, a.At
 		switch {
 		case !a.At.After(down):
+			transits = append(transits, a.At.Sub(f.Sent[a.Seq]))
 			if !seen || a.At.After(l.Last) {
 				l.Last, seen = a.At, true
 			}
@@ -66,9 +72,15 @@ func (f Flow) Measure(down time.Time) Loss {
 			l.First = a.At
 		}
 	}
-	for _, fate := range l.Fates {
+	transit := time.Duration(0)
+	if len(transits) > 0 {
+		slices.Sort(transits)
+		transit = transits[len(transits)/2]
+	}
+	for seq, fate := range l.Fates {
 		if fate == Lost {
 			l.Lost++
+			l.Times[seq] = f.Sent[seq].Add(transit)
 		}
 	}
 	end := l.First

@@ -95,7 +95,7 @@ func (m *Message) decodeND(p *ipv6.Packet) bool {
 		prefixes := ra.Prefixes()
 		if prefix, ok := prefixes.Next(); ok {
 			m.Target = prefix.Prefix.Addr()
-			says = append(says, "prefix "+prefix.Prefix.String())
+			says = append(says, prefix.Prefix.String())
 		}
 		for o, ok := ra.Options.Next(); ok; o, ok = ra.Options.Next() {
 			if o.Type != points.Capability {
@@ -114,14 +114,14 @@ func (m *Message) decodeND(p *ipv6.Packet) bool {
 		if reason != ndp.ReasonNone || !hasAuth(ns.Options, points.AuthRequest) {
 			return false
 		}
-		m.Kind, m.Target, m.Detail = DADSolicit, ns.Target, "prove that the address is yours"
+		m.Kind, m.Target, m.Detail = DADSolicit, ns.Target, "prove this address"
 		return true
 	case ndp.TypeNeighborAdvert:
 		na, reason := ndp.ParseNeighborAdvert(p)
 		if reason != ndp.ReasonNone || !hasAuth(na.Options, points.AuthReply) {
 			return false
 		}
-		m.Kind, m.Target, m.Detail = DADAdvert, na.Target, "proved, with the key"
+		m.Kind, m.Target, m.Detail = DADAdvert, na.Target, "proved with the key"
 		return true
 	}
 	return false
@@ -153,7 +153,7 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 			return false
 		}
 		m.Kind, m.Lifetime = Update, 4*time.Duration(bu.Lifetime)*time.Second
-		m.Detail = "send my old address's packets here"
+		m.Detail = "send my packets here"
 		if bu.Lifetime == 0 {
 			m.Detail = "send nothing any more"
 		}
@@ -170,7 +170,7 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 		}
 		return true
 	case h.Type == points.KeyExchangeRequest && local:
-		m.Kind, m.Detail = KeyRequest, "a fresh key, encrypted (RSA)"
+		m.Kind, m.Detail = KeyRequest, "a fresh key, under RSA"
 		return true
 	case h.Type == points.KeyExchangeAck && local:
 		ack, err := mobility.ParseKeyExchangeAck(h, points)

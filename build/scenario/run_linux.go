@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -20,6 +21,7 @@ type Options struct {
 	Crash    bool          // kill the old router's daemon after the move, and start it again
 	Rate     int           // packets a second
 	Radio    time.Duration // how long the node's radio is between the cells
+	Home     time.Duration // how far away the node's home agent is, one way; 0: it has none
 	Before   time.Duration // of traffic before the move
 	After    time.Duration // of traffic after it
 	Tell     func(text string)
@@ -56,6 +58,8 @@ const (
 	atNARUplink
 	atNARCell
 	atNode
+	atHome // if there is a home agent
+	places
 )
 
 // Run plays one handover.
@@ -64,8 +68,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	defer lab.Close()
 	r := &run{options: o, report: &Report{Options: o}}
 	steps := []func(context.Context) error{
-		func(context.Context) (err error) { r.top, err = Build(lab); return err },
-		r.record, r.startRouters, r.attach, r.begin, r.move, r.crash, r.end,
+		func(context.Context) (err error) { r.top, err = Build(lab, o.Home); return err },
+		r.record, r.startRouters, r.startHomeAgent, r.attach, r.begin, r.move, r.crash, r.end,
 	}
 	var err error
 	for _, step := range steps {
@@ -94,6 +98,7 @@ type run struct {
 	recorder pcap.Recorder
 	par, nar *Daemon
 	node     *Mobile
+	home     *netlab.Program
 	sender   *Sender
 	receiver *Receiver
 }
@@ -122,7 +127,27 @@ func (r *run) record(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	if r.top.Home == nil {
+		return nil
+	}
+	// The line is no Ethernet: what comes over it gets an Ethernet header in the capture.
+	return r.recorder.AddIP(r.top.Home, uplink, label+":home-agent", "the home agent, far away")
+}
+
+// startHomeAgent starts this very program as the home agent.
+func (r *run) startHomeAgent(ctx context.Context) error {
+	if r.top.Home == nil {
+		return nil
+	}
+	log, err := os.Create(filepath.Join(r.options.Programs.Logs, r.options.Label()+"-home.log"))
+	if err != nil {
+		return err
+	}
+	r.home, err = r.top.Home.Start(netlab.Command{
+		Path: "/proc/self/exe", Log: log,
+		Env: append(os.Environ(), homeAgentRole+"="+r.top.HomeAgent.String()+","+r.options.Programs.Tunnel),
+	})
+	return err
 }
 
 func (r *run) startRouters(ctx context.Context) error {
@@ -157,6 +182,9 @@ func (r *run) startRouters(ctx context.Context) error {
 // attach starts the node in the cell of the old router, and waits until it has there all that it can have.
 func (r *run) attach(ctx context.Context) error {
 	var args []string
+	if r.top.Home != nil {
+		args = append(args, "-home-agent", r.top.HomeAgent.String(), "-home-address", r.top.HomeAddress().String())
+	}
 	if !r.options.LKE {
 		args = append(args, "-plain")
 	}
@@ -166,6 +194,12 @@ func (r *run) attach(ctx context.Context) error {
 	}
 	if err := r.node.await(ctx, 8*time.Second, "address-ready"); err != nil {
 		return err
+	}
+	if r.top.Home != nil {
+		r.tell("the node registers with its home agent, %v away", r.options.Home)
+		if err := r.node.await(ctx, 8*time.Second, "home-bound"); err != nil {
+			return err
+		}
 	}
 	home := r.top.AddressIn(r.top.PAR)
 	if !r.options.LKE {
@@ -185,12 +219,12 @@ func (r *run) attach(ctx context.Context) error {
 
 // begin starts the flow and waits until it is steady.
 func (r *run) begin(ctx context.Context) error {
-	r.tell("the correspondent sends %d packets a second to %v", r.options.Rate, r.top.AddressIn(r.top.PAR))
+	r.tell("the correspondent sends %d packets a second to %v", r.options.Rate, r.top.Target())
 	var err error
-	if r.receiver, err = StartReceiver(r.top.Node, radio); err != nil {
+	if r.receiver, err = StartReceiver(r.top.Node); err != nil {
 		return err
 	}
-	if r.sender, err = StartSender(r.top.Correspondent, r.top.AddressIn(r.top.PAR), r.options.Rate); err != nil {
+	if r.sender, err = StartSender(r.top.Correspondent, r.top.Target(), r.options.Rate); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(5 * time.Second); len(r.receiver.Arrivals()) == 0; {
@@ -227,7 +261,8 @@ func (r *run) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, 100*time.Millisecond); err != nil { // what is under way still counts
+	// What is under way still counts: to the home agent and back.
+	if err := pause(ctx, 100*time.Millisecond+2*r.options.Home); err != nil {
 		return err
 	}
 	r.report.Flow = Flow{Sent: sent, Arrivals: r.receiver.Stop(), End: time.Now()}
@@ -236,7 +271,10 @@ func (r *run) end(ctx context.Context) error {
 	} else if err := r.noteHandover(); err != nil {
 		return err
 	}
-	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program} {
+	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program, r.home} {
+		if p == nil {
+			continue
+		}
 		if err := p.Stop(5 * time.Second); err != nil {
 			return fmt.Errorf("stop: %w", err)
 		}

@@ -96,6 +96,21 @@ func TestMeasureAMoveThatIsNot(t *testing.T) {
 	}
 }
 
+// A lost packet is shown where it would have come, had it taken as long as those before.
+func TestLostPacketsHaveTheirPlace(t *testing.T) {
+	f := Flow{End: ms(100)}
+	for i := range 50 {
+		f.Sent = append(f.Sent, ms(i))
+		if i < 20 {
+			f.Arrivals = append(f.Arrivals, Arrival{Seq: uint64(i), At: ms(i + 10)})
+		}
+	}
+	l := f.Measure(ms(30))
+	if !l.Times[5].Equal(ms(15)) || !l.Times[40].Equal(ms(50)) {
+		t.Errorf("packet 5 is at %v, packet 40 at %v", l.Times[5].Sub(ms(0)), l.Times[40].Sub(ms(0)))
+	}
+}
+
 // What arrives through a tunnel before the move is not forwarded because of it.
 func TestTunnelBeforeTheMoveDoesNotCount(t *testing.T) {
 	l := flow(100, func(n int) (bool, bool) { return true, n < 50 }).Measure(ms(50))

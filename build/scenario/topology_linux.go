@@ -11,7 +11,7 @@ import (
 
 // Names of interfaces.
 const (
-	uplink = "wan0"  // of a router, and of the correspondent
+	uplink = "wan0"  // of a router, of the home agent, and of the correspondent
 	access = "lan0"  // of a router: its cell
 	radio  = "wlan0" // of the node
 )
@@ -29,9 +29,11 @@ type Router struct {
 // Topology is the small internet.
 type Topology struct {
 	Correspondent, Core, Air, Node *netlab.Namespace
-	PAR, NAR                       *Router // the previous and the new access router
+	Home                           *netlab.Namespace // nil without a home agent
+	PAR, NAR                       *Router           // the previous and the new access router
 
 	CorrespondentAddress netip.Addr
+	HomeAgent            netip.Addr // the zero Addr if there is none
 	NodeHardware         ipv6.LinkAddr
 }
 
@@ -45,6 +47,7 @@ const (
 	narNet           = "2001:db8:2::"
 	parUplinkNet     = "2001:db8:f1::"
 	narUplinkNet     = "2001:db8:f2::"
+	homeNet          = "2001:db8:40::"
 )
 
 // hostIn gives address n of a /64.
@@ -58,8 +61,9 @@ func prefixOf(network string) netip.Prefix {
 	return netip.PrefixFrom(netip.MustParseAddr(network), 64)
 }
 
-// Build makes the namespaces and their links. The node is plugged into the cell of PAR.
-func Build(lab *netlab.Lab) (*Topology, error) {
+// Build makes the namespaces and their links. The node is plugged into the cell of PAR. Where distance is not zero there is
+// a home network, that far away.
+func Build(lab *netlab.Lab, distance time.Duration) (*Topology, error) {
 	t := &Topology{
 		PAR: &Router{
 			Name: "par", Prefix: prefixOf(parNet), Address: hostIn(parNet, 1), Uplink: hostIn(parUplinkNet, 2), cell: "cell-par",
@@ -81,6 +85,12 @@ func Build(lab *netlab.Lab) (*Topology, error) {
 			return nil, err
 		}
 	}
+	if distance > 0 {
+		if t.Home, err = lab.Namespace("home"); err != nil {
+			return nil, err
+		}
+		t.HomeAgent = hostIn(homeNet, 1)
+	}
 	steps := []func() error{
 		// What stands for the air has no voice of its own.
 		func() error { return t.Air.SetSysctl("net/ipv6/conf/default/disable_ipv6", "1") },
@@ -91,6 +101,7 @@ func Build(lab *netlab.Lab) (*Topology, error) {
 		func() error { return t.wireRouter(lab, t.PAR, parUplinkNet, "par", 0x11) },
 		func() error { return t.wireRouter(lab, t.NAR, narUplinkNet, "nar", 0x22) },
 		func() error { return t.wireNode(lab) },
+		func() error { return t.wireHome(lab, distance) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -125,6 +136,23 @@ func (t *Topology) wireCorrespondent(lab *netlab.Lab) error {
 		},
 		func() error { return t.Core.AddAddress("correspondent", netip.PrefixFrom(gateway, 64)) },
 		func() error { return t.Correspondent.AddRoute(anywhere, gateway, uplink) },
+	)
+}
+
+// wireHome connects the home network by a long line.
+func (t *Topology) wireHome(lab *netlab.Lab, distance time.Duration) error {
+	if t.Home == nil {
+		return nil
+	}
+	return all(
+		func() error { return forwarding(t.Home) },
+		func() error {
+			_, err := lab.Line(netlab.End{NS: t.Home, Name: uplink}, netlab.End{NS: t.Core, Name: "home"}, distance)
+			return err
+		},
+		func() error { return t.Home.AddAddress("lo", netip.PrefixFrom(t.HomeAgent, 128)) },
+		func() error { return t.Home.AddRoute(anywhere, netip.Addr{}, uplink) },
+		func() error { return t.Core.AddRoute(prefixOf(homeNet), netip.Addr{}, "home") },
 	)
 }
 
@@ -164,6 +192,22 @@ func (t *Topology) Plug(r *Router) error {
 // Move moves the node into a router's cell, as a radio does that is between two access points for the given time.
 func (t *Topology) Move(r *Router, between time.Duration) (down, up time.Time, err error) {
 	return t.Air.Replug(nodePort, r.cell, between)
+}
+
+// HomeAddress is the node's address at home; the zero Addr where it has no home agent.
+func (t *Topology) HomeAddress() netip.Addr {
+	if t.Home == nil {
+		return netip.Addr{}
+	}
+	return hostIn(homeNet, 0x99)
+}
+
+// Target is where the correspondent sends to: the node's home address, or its address at the old router.
+func (t *Topology) Target() netip.Addr {
+	if t.Home != nil {
+		return t.HomeAddress()
+	}
+	return t.AddressIn(t.PAR)
 }
 
 // AddressIn is the node's address in a router's cell.

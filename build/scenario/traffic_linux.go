@@ -16,16 +16,6 @@ import (
 	"github.com/roamkey/roamkey/build/pcap"
 )
 
-// port is where the packets of the flow go.
-const port = 5001
-
-// Payload of a packet of the flow: magic(4) zero(4) sequence(8) time of sending in nanoseconds of the wall clock(8), and
-// zeros up to what a voice codec sends.
-const (
-	payloadLen   = 160
-	payloadMagic = "RkDm"
-)
-
 // Sender sends packets at a constant rate.
 type Sender struct {
 	stop, done chan struct{}
@@ -86,21 +76,16 @@ func (s *Sender) Stop() ([]time.Time, error) {
 // Receiver counts what arrives in the node's namespace.
 type Receiver struct {
 	file   *os.File
-	link   int // index of the interface on the link
 	reader sync.WaitGroup
 
 	mu       sync.Mutex
 	arrivals []Arrival
 }
 
-// StartReceiver begins to receive in a namespace. What does not come in by the named interface came out of a tunnel.
-func StartReceiver(ns *netlab.Namespace, device string) (*Receiver, error) {
-	link, err := ns.Link(device)
-	if err != nil {
-		return nil, err
-	}
-	r := &Receiver{link: link.Index}
-	err = ns.Do(func() error {
+// StartReceiver begins to receive in a namespace.
+func StartReceiver(ns *netlab.Namespace) (*Receiver, error) {
+	r := &Receiver{}
+	err := ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -108,7 +93,6 @@ func StartReceiver(ns *netlab.Namespace, device string) (*Receiver, error) {
 		err = errors.Join(
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20),
-			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1),
 			unix.Bind(fd, &unix.SockaddrInet6{Port: port}),
 		)
 		if err != nil {
@@ -144,27 +128,10 @@ func (r *Receiver) run() {
 		if readErr != nil || n < 24 || string(buf[:4]) != payloadMagic {
 			continue
 		}
-		a := Arrival{
-			Seq: binary.BigEndian.Uint64(buf[8:]), At: pcap.KernelTime(control[:cn]), Tunnel: r.cameByTunnel(control[:cn]),
-		}
 		r.mu.Lock()
-		r.arrivals = append(r.arrivals, a)
+		r.arrivals = append(r.arrivals, Arrival{Seq: binary.BigEndian.Uint64(buf[8:]), At: pcap.KernelTime(control[:cn])})
 		r.mu.Unlock()
 	}
-}
-
-// cameByTunnel reports whether the packet came by another interface than the link's.
-func (r *Receiver) cameByTunnel(control []byte) bool {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return false
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo {
-			return int(binary.NativeEndian.Uint32(m.Data[16:])) != r.link
-		}
-	}
-	return false
 }
 
 // Arrivals gives what arrived so far.
