@@ -123,6 +123,7 @@ func (d *Daemon) ownCounters(yield func(string, uint64)) {
 	yield("drop_link_not_served", d.counters.unserved)
 	yield("drop_unexpected", d.counters.unexpected)
 	yield("drop_not_for_us", d.counters.foreign)
+	yield("drop_mh_not_served", d.faults[mobility.FaultNone]) // well formed, of a protocol that this router does not speak
 	for f := mobility.FaultTruncated; int(f) < mobility.Faults; f++ {
 		yield("drop_"+f.String(), d.faults[f])
 	}
