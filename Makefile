@@ -44,7 +44,7 @@ check: go
 
 ## make unit   the Go tests, with network namespaces of their own
 unit: go
-	@build/need.sh iproute2:ip tshark:tshark openssl:openssl
+	@build/need.sh tshark:tshark nftables:nft cpio:cpio
 	$(GO) test ./...
 
 ## make capture  the demo, and what tshark says of its capture
