@@ -208,6 +208,43 @@ func TestNodeAttachesToTheSameLink(t *testing.T) {
 	}
 }
 
+// What an advertisement says of several prefixes: the address that the node has, or had there, comes first; then one in
+// the router's own prefix.
+func TestNodeChoosesAddress(t *testing.T) {
+	par, nar := newNodePeer(t, 1, nodeTestSPKI(t)), newNodePeer(t, 2, nil)
+	other := func(a *nodeAdvert) { a.before = netip.MustParsePrefix("2001:db8:99::/64") }
+	b := newNodeBench(t)
+	b.step(Input{Kind: InAttached})
+	b.receive(par.advert(other))
+	home := b.n.State().CareOf
+	if !par.prefix.Contains(home) {
+		t.Fatalf("address %v, want one in the router's own prefix", home)
+	}
+	if _, ok := b.effect(EffectRelease); ok {
+		t.Error("no address was given up: there was none")
+	}
+	b.exchange(par, 1)
+	b.step(Input{Kind: InAttached})
+	b.receive(par.advert(other, func(a *nodeAdvert) { a.noRouter = true }))
+	if got := b.n.State().CareOf; got != home {
+		t.Errorf("address %v on the same link, want %v", got, home)
+	}
+	b.step(Input{Kind: InAttached})
+	b.receive(par.advert(func(a *nodeAdvert) { a.preferred = 0 }))
+	if s := b.n.State(); s.CareOf != home || !b.n.ready() {
+		t.Errorf("a deprecated address is the only one, and is not used: %+v", s)
+	}
+	b.n.cfg.InterfaceID = 0x1234
+	b.moved(nar)
+	if got := b.n.State().CareOf; got == home || b.n.association(home) == nil {
+		t.Fatalf("address %v", got)
+	}
+	b.moved(par)
+	if got := b.n.State().CareOf; got != home {
+		t.Errorf("address %v back on the link of an association, want that of the association, %v", got, home)
+	}
+}
+
 // Between two links nothing is said from an address that may not be there.
 func TestNodeIsSilentBetweenLinks(t *testing.T) {
 	par := newNodePeer(t, 1, nodeTestSPKI(t))

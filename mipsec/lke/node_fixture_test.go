@@ -302,7 +302,8 @@ type nodeAdvert struct {
 	prefix     netip.Prefix
 	preferred  uint32
 	noPrefix   bool
-	noRouter   bool // R flag not set
+	before     netip.Prefix // another prefix that stands first
+	noRouter   bool         // R flag not set
 	retrans    uint32
 	linkOption ipv6.LinkAddr
 }
@@ -322,6 +323,11 @@ func (r *nodePeer) advert(change ...func(*nodeAdvert)) *ipv6.Packet {
 	msg = binary.BigEndian.AppendUint32(msg, a.retrans)
 	if !a.linkOption.IsZero() {
 		msg = append(msg, ndp.SourceLinkOption(a.linkOption)...)
+	}
+	if a.before.IsValid() {
+		addr := a.before.Addr().As16()
+		msg = append(msg, 3, 4, 64, 0xc0, 0, 0, 0x1c, 0x20, 0, 0, 0x1c, 0x20, 0, 0, 0, 0)
+		msg = append(msg, addr[:]...)
 	}
 	if !a.noPrefix {
 		flags, addr := byte(0xe0), r.global.As16()
