@@ -64,7 +64,8 @@ func TestNodeReportsRouters(t *testing.T) {
 	}
 }
 
-// LKE-MN-1: what makes a router one that speaks LKE (LKE-AR-1, LKE-AR-2 from the node's side).
+// LKE-MN-1: what makes a router one that speaks LKE (LKE-AR-1, LKE-AR-2 from the node's side). LKE-resolution-b: its key
+// is an RSA key of 1024 bits or more in SubjectPublicKeyInfo.
 func TestNodeCapability(t *testing.T) {
 	spki := nodeTestSPKI(t)
 	broken := append([]byte(nil), spki...)
@@ -92,7 +93,7 @@ func TestNodeCapability(t *testing.T) {
 			}
 			b.receive(r.advert(c.advert))
 			if s := b.n.State(); s.RouterKeyExchange != c.want || !s.Usable {
-				t.Errorf("LKE-MN-1: %+v, want RouterKeyExchange %v and an address", s, c.want)
+				t.Errorf("LKE-MN-1, LKE-resolution-b: %+v, want RouterKeyExchange %v and an address", s, c.want)
 			}
 			if got := len(nodeOnly(b.sent, nodeSentKEReq)); got != map[bool]int{true: 1}[c.want] {
 				t.Errorf("LKE-MN-1: %d requests", got)
