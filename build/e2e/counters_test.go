@@ -34,6 +34,10 @@ func idle(group, name string) bool {
 	switch group {
 	case "hostnet", "guard":
 		return true
+	case "daemon":
+		return strings.HasPrefix(name, "journal_") // of prefixes, too, whose lifetimes go on with each advertisement
+	case "forward":
+		return name == "out_bad_scope" // the kernel's own reports on the tunnel device
 	case "rawip":
 		return !strings.HasPrefix(name, "drop_")
 	}

@@ -160,20 +160,27 @@ func stateOf(s control.Snapshot, n *rig.Node) string {
 // fromAway sends a packet from the uplink.
 func (w *world) fromAway(packet []byte) { w.away.send(w.away.wire.Hardware, w.wanHW, packet) }
 
-// acknowledgement waits for the Binding Acknowledgement of a node's last update.
+// acknowledges reports whether h is the Binding Acknowledgement of a node's last update.
+func acknowledges(h *heard, n *rig.Node) bool {
+	if !mobilityType(mobility.TypeBA)(h) || h.Dst != n.CareOf {
+		return false
+	}
+	header, err := mobility.ParseHeader(h.Payload)
+	if err != nil {
+		return false
+	}
+	ack, err := mobility.ParseBindingAck(header, mobility.DefaultCodePoints())
+	return err == nil && ack.Seq == n.Seq
+}
+
+// acknowledgement waits for it.
 func (w *world) acknowledgement(mark int, n *rig.Node) (heard, mobility.BindingAck) {
 	w.t.Helper()
-	var ack mobility.BindingAck
-	h := w.away.hear(mark, "an acknowledgement of the binding update", func(h *heard) bool {
-		if !mobilityType(mobility.TypeBA)(h) || h.Dst != n.CareOf {
-			return false
-		}
-		header, err := mobility.ParseHeader(h.Payload)
-		if err == nil {
-			ack, err = mobility.ParseBindingAck(header, mobility.DefaultCodePoints())
-		}
-		return err == nil && ack.Seq == n.Seq
-	})
+	h := w.away.hear(mark, "an acknowledgement of the binding update", func(h *heard) bool { return acknowledges(h, n) })
+	header, err := mobility.ParseHeader(h.Payload)
+	check(w.t, err)
+	ack, err := mobility.ParseBindingAck(header, mobility.DefaultCodePoints())
+	check(w.t, err)
 	return h, ack
 }
 

@@ -27,7 +27,7 @@ type station struct {
 
 	mu      sync.Mutex
 	heard   []heard
-	present map[netip.Addr]*rig.Node // by home address
+	present map[netip.Addr]*rig.Node // by each of their addresses on the link
 	sendMu  sync.Mutex
 }
 
@@ -94,8 +94,8 @@ func (s *station) play(p *ipv6.Packet) {
 	if p.Src.IsUnspecified() {
 		return
 	}
-	msg := ndp.AppendNeighborAdvert(nil, n.Home, p.Src, ndp.FlagSolicited|ndp.FlagOverride, n.Home, ndp.TargetLinkOption(n.Hardware))
-	s.send(n.Hardware, p.LinkSource, icmp(n.Home, p.Src, msg))
+	msg := ndp.AppendNeighborAdvert(nil, m.Target, p.Src, ndp.FlagSolicited|ndp.FlagOverride, m.Target, ndp.TargetLinkOption(n.Hardware))
+	s.send(n.Hardware, p.LinkSource, icmp(m.Target, p.Src, msg))
 }
 
 // icmp makes a packet of an ICMPv6 message that may not have crossed a router.
@@ -106,13 +106,14 @@ func icmp(src, dst netip.Addr, msg []byte) []byte {
 // attach makes a node present, detach takes it away.
 func (s *station) attach(n *rig.Node) {
 	s.mu.Lock()
-	s.present[n.Home] = n
+	s.present[n.Home], s.present[n.Local] = n, n
 	s.mu.Unlock()
 }
 
 func (s *station) detach(n *rig.Node) {
 	s.mu.Lock()
 	delete(s.present, n.Home)
+	delete(s.present, n.Local)
 	s.mu.Unlock()
 }
 

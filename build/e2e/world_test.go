@@ -46,6 +46,14 @@ config lke 'lke'
 	option request_interval '1'
 `
 
+// replace changes something in the settings that is there.
+func replace(settings, old, new string) string {
+	if !strings.Contains(settings, old) {
+		panic("there is no " + old + " in the settings")
+	}
+	return strings.ReplaceAll(settings, old, new)
+}
+
 // world is the router between its two wires, and the daemon on it.
 type world struct {
 	t                *testing.T
