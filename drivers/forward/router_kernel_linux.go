@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,7 @@ type routerKernel struct {
 	bound    ledger
 	external int // index of the device; 0 with plain ones
 	plain    map[ends]*plainTunnel
+	reaper   *time.Timer // runs if a plain device may have no binding any more
 	closed   bool
 }
 
@@ -66,9 +68,6 @@ func openExternal(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerK
 	if err == nil {
 		err = probeEncap(nl, d.Index)
 	}
-	if err == nil {
-		err = g.CheckTunnels(true)
-	}
 	if err != nil {
 		if made {
 			_ = nl.deleteDevice(d.Index)
@@ -79,8 +78,52 @@ func openExternal(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerK
 		nl: nl, ct: ct, guard: g, name: cfg.Device, external: d.Index, bound: newLedger(), plain: make(map[ends]*plainTunnel),
 		info: Info{Backend: External, Device: cfg.Device, MTU: mtu},
 	}
-	_, err = f.left()
-	return f, err
+	if err := f.takeOver(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// takeOver takes up what an earlier process left, so far that it goes on when the guard begins to check.
+func (f *routerKernel) takeOver() error {
+	left, err := f.left()
+	for _, b := range left {
+		err = errors.Join(err, f.guard.AddTunnel(b.CareOf, b.Home))
+	}
+	for _, b := range left {
+		if p := f.plain[ofEnds(b)]; p != nil {
+			p.homes[b.Home] = true
+			err = errors.Join(err, f.hold(p, b.Home, true))
+		}
+	}
+	if err == nil {
+		err = f.guard.CheckTunnels(true)
+	}
+	err = errors.Join(err, f.holdAll())
+	if err != nil {
+		return fmt.Errorf("%s ip6tnl: %w", f.info.Backend, err)
+	}
+	return nil
+}
+
+// holdAll makes the rules that hold plain devices to their home addresses be there, or not, as the guard demands: the
+// earlier process may have had another one.
+func (f *routerKernel) holdAll() (failed error) {
+	if f.guard == nil {
+		for _, p := range f.plain {
+			failed = errors.Join(failed, f.nl.addRule(rule{Device: p.Name, Priority: dropPriority}))
+		}
+		return failed
+	}
+	rules, failed := f.nl.rules()
+	for _, ru := range rules {
+		for _, p := range f.plain {
+			if ru.Device == p.Name {
+				failed = errors.Join(failed, f.nl.deleteRule(ru))
+			}
+		}
+	}
+	return failed
 }
 
 // externalDevice finds our device in external mode, or makes it.
@@ -157,11 +200,10 @@ func openPlain(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerKern
 		f.info.Reasons = append(f.info.Reasons,
 			"without nftables tunnel packets to the router's own addresses are not held to their home address")
 	}
-	if err := g.CheckTunnels(true); err != nil {
-		return nil, fmt.Errorf("plain ip6tnl: %w", err)
+	if err := f.takeOver(); err != nil {
+		return nil, err
 	}
-	_, err = f.left()
-	return f, err
+	return f, nil
 }
 
 var homeProbe = netip.MustParseAddr("100::3")
@@ -311,11 +353,24 @@ func (f *routerKernel) release(b Binding) error {
 		return failed
 	}
 	delete(p.homes, b.Home)
-	failed = errors.Join(failed, f.hold(p, b.Home, false))
-	if len(p.homes) == 0 {
-		failed = errors.Join(failed, f.removePlain(ofEnds(b)))
+	if len(p.homes) == 0 && f.reaper == nil {
+		f.reaper = time.AfterFunc(reapDelay, f.reap)
 	}
-	return failed
+	return errors.Join(failed, f.hold(p, b.Home, false))
+}
+
+// reapDelay is how long a plain device without bindings stays: to remove one takes the kernel longer than a binding may
+// take, and a node that goes to and fro needs it again.
+const reapDelay = 2 * time.Second
+
+func (f *routerKernel) reap() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	f.reaper = nil
+	_ = f.dropDevices() // what could not be removed is tried again with the next one, and at Close
 }
 
 func (f *routerKernel) Unbind(home netip.Addr) error {
@@ -363,7 +418,7 @@ func (f *routerKernel) Adopt() ([]Binding, error) {
 		f.bound.put(b)
 		all = append(all, b)
 	}
-	return all, f.dropUnused()
+	return all, errors.Join(f.dropDevices(), f.dropPairs())
 }
 
 // left lists what the routes of ours say, and takes up the plain devices that there are.
@@ -400,14 +455,18 @@ func (f *routerKernel) left() ([]Binding, error) {
 	return all, nil
 }
 
-// dropUnused removes the plain devices and the guard's pairs that no binding has.
-func (f *routerKernel) dropUnused() error {
-	var failed error
+// dropDevices removes the plain devices that no home address uses.
+func (f *routerKernel) dropDevices() (failed error) {
 	for e, p := range f.plain {
 		if len(p.homes) == 0 {
 			failed = errors.Join(failed, f.removePlain(e))
 		}
 	}
+	return failed
+}
+
+// dropPairs removes the guard's pairs that no binding has.
+func (f *routerKernel) dropPairs() (failed error) {
 	for _, pair := range f.guard.Tunnels() {
 		if f.bound.byHome[pair.Inner].CareOf != pair.Outer {
 			failed = errors.Join(failed, f.guard.RemoveTunnel(pair.Outer, pair.Inner))
@@ -432,11 +491,16 @@ func (f *routerKernel) Keep(keep []netip.Addr) error {
 	left, err := f.left()
 	failed = errors.Join(failed, err)
 	for _, b := range left {
-		if _, bound := f.bound.byHome[b.Home]; !bound {
-			failed = errors.Join(failed, f.nl.deleteRoute(route{Dst: netip.PrefixFrom(b.Home, 128)}))
+		if _, bound := f.bound.byHome[b.Home]; bound {
+			continue
+		}
+		failed = errors.Join(failed, f.nl.deleteRoute(route{Dst: netip.PrefixFrom(b.Home, 128)}))
+		if p := f.plain[ofEnds(b)]; p != nil {
+			delete(p.homes, b.Home)
+			failed = errors.Join(failed, f.hold(p, b.Home, false))
 		}
 	}
-	return errors.Join(failed, f.dropUnused())
+	return errors.Join(failed, f.dropDevices(), f.dropPairs())
 }
 
 func (f *routerKernel) Describe() Info {
@@ -489,6 +553,9 @@ func (f *routerKernel) Close(leave bool) error {
 		failed = errors.Join(failed, err)
 	}
 	f.closed = true
+	if f.reaper != nil {
+		f.reaper.Stop()
+	}
 	f.ct.Close()
 	return errors.Join(failed, f.nl.Close())
 }
