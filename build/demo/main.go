@@ -19,9 +19,6 @@ import (
 	"github.com/roamkey/roamkey/build/scenario"
 )
 
-// limit is how long everything together may take: some eight seconds are usual.
-const limit = 38 * time.Second
-
 func main() {
 	if homeAgent, ok := scenario.HomeAgentRole(); ok {
 		os.Exit(homeAgent())
@@ -76,6 +73,7 @@ func run(ctx context.Context, args []string, text, errs io.Writer) error {
 	f.DurationVar(&o.Home, "home", 75*time.Millisecond, "how far away the node's home agent is, one way, at most 1s; 0: it has\nnone, and packets go to its address at the old router")
 	f.DurationVar(&o.Before, "before", 500*time.Millisecond, "how long packets are sent before the move, at most 5s")
 	f.DurationVar(&o.After, "after", 1200*time.Millisecond, "how long packets are sent after the move, at most 5s")
+	limit := f.Duration("limit", 38*time.Second, "most that all together may take; some eight seconds are usual")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -84,7 +82,7 @@ func run(ctx context.Context, args []string, text, errs io.Writer) error {
 		f.Usage()
 		return errors.New("the arguments make no sense")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done after %v: something hangs, see the logs in %s", limit, d.out))
+	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("not done after %v: something hangs, see the logs in %s", *limit, d.out))
 	defer cancel()
 	err := d.run(ctx)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {

@@ -89,14 +89,14 @@ func (d *demo) compare() {
 		}
 	}
 	last := d.runs[len(d.runs)-1]
-	fmt.Fprintf(d.text, "   tunnel: %s on the old router", backends[last.Tunnel.Backend])
+	fmt.Fprintf(d.text, "   tunnel, old router: %s", backends[last.Tunnel.Backend])
 	fmt.Fprintln(d.text)
 }
 
 var backends = map[string]string{
-	"external": "the kernel's ip6tnl, one device for all,",
-	"plain":    "the kernel's ip6tnl, a device for each node,",
-	"tun":      "roamkeyd itself (TUN; this kernel has no ip6_tunnel)",
+	"external": "the kernel's ip6tnl, one device for all",
+	"plain":    "the kernel's ip6tnl, a device for each node",
+	"tun":      "roamkeyd itself (TUN: the kernel has no ip6_tunnel)",
 }
 
 func milliseconds(t time.Duration) string {

@@ -27,6 +27,9 @@ type Step struct {
 	After    bool // of the move
 }
 
+// MaxDetail is the length of the longest Detail of a Step, so that a line of it fits a console.
+const MaxDetail = 34
+
 // Names in the timeline.
 const (
 	NodeName = "node"
@@ -126,11 +129,11 @@ func (r *Report) steps(a Analysis) []Step {
 	if r.Handover != nil && r.Options.LKE && !a.Moments.Arrived.IsZero() {
 		steps = append(steps, Step{
 			At: a.Moments.Arrived.Add(a.Moments.Router), From: PARName, What: "forwarding", After: true,
-			Detail: fmt.Sprintf("in place, %d us after the BU was read", a.Moments.Router.Microseconds()),
+			Detail: fmt.Sprintf("in place, %d us after the BU", a.Moments.Router.Microseconds()),
 		})
 	}
 	if at := r.homeAgain(a); !at.IsZero() {
-		steps = append(steps, Step{At: at, From: NodeName, What: HomeAgain, Detail: "the home agent sends to the new address", After: true})
+		steps = append(steps, Step{At: at, From: NodeName, What: HomeAgain, Detail: "past the old router", After: true})
 	}
 	if !a.Loss.First.IsZero() {
 		s := Step{At: a.Loss.First, From: NodeName, What: "first packet", After: true}

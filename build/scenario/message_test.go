@@ -94,6 +94,9 @@ func TestMessagesAreTold(t *testing.T) {
 		if ok != (c.want != "") || ok && m.Kind != c.want {
 			t.Errorf("%s: told as %q (%v), want %q", name, m.Kind, ok, c.want)
 		}
+		if len(m.Detail) > MaxDetail {
+			t.Errorf("%s: %q is longer than a line has room for", name, m.Detail)
+		}
 	}
 	damaged := binding(parAddr, oldCoA, newCoA)
 	damaged[len(damaged)-1] ^= 1
@@ -179,6 +182,9 @@ func TestAnalysisOfAHandover(t *testing.T) {
 	var steps []string
 	for _, s := range a.Steps {
 		steps = append(steps, s.From+">"+s.To+" "+s.What)
+		if len(s.Detail) > MaxDetail {
+			t.Errorf("%q is longer than a line has room for", s.Detail)
+		}
 	}
 	wantSteps := []string{
 		"node> link down", "node> link up", "node> address", "node>old router BU", "old router> forwarding",

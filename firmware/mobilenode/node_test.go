@@ -287,3 +287,21 @@ func TestLinesFitTheConsole(t *testing.T) {
 		t.Errorf("an absent address is written: %s", b.String())
 	}
 }
+
+// An optimistic address that turns out to be another node's is given up (RFC 4429 section 3.3), with what was agreed on for it.
+func TestADuplicateIsGivenUp(t *testing.T) {
+	var internet network
+	par := newRouter(t, &internet, 1)
+	h := newHost(t, &internet, nil)
+	h.plug(par)
+	h.await(t, "lbsa-valid")
+	h.station.FindDuplicate(h.careOf(par))
+	if l := h.await(t, "address-duplicate"); l.Home != h.careOf(par) {
+		t.Errorf("the duplicate is %v", l.Home)
+	}
+	h.await(t, "lbsa-lost")
+	status, err := mobilenode.Request(t.Context(), h.control, false, nil)
+	if err != nil || status.Usable || len(status.Keys) != 0 {
+		t.Errorf("%v, status %+v", err, status)
+	}
+}

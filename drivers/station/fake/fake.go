@@ -56,6 +56,12 @@ func (s *Station) SetUp(up bool) {
 	s.changes <- station.Change{Kind: kind, At: time.Now()}
 }
 
+// FindDuplicate makes an address that can be used already turn out to be another node's.
+func (s *Station) FindDuplicate(addr netip.Addr) {
+	_ = s.RemoveAddress(addr)
+	s.changes <- station.Change{Kind: station.AddressDuplicate, Addr: addr, At: time.Now()}
+}
+
 // SetAddress implements station.Interface.
 func (s *Station) SetAddress(addr netip.Addr) error {
 	s.mu.Lock()
