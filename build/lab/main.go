@@ -59,8 +59,8 @@ func run(goTool, bin, cache string) error {
 		}
 	}
 	steps := []step{
-		{"handover", time.Minute, demo()},
-		{"crash", time.Minute, append(demo(), "-crash")},
+		{"handover", 2 * time.Minute, demo()},
+		{"crash", 2 * time.Minute, append(demo(), "-crash")},
 	}
 	for _, t := range guestTests() {
 		binary := filepath.Join(work, t.pkg+".test")
@@ -99,7 +99,7 @@ func run(goTool, bin, cache string) error {
 // limit; the flow is slower for the same reason.
 func demo() []string {
 	return []string{"/bin/demo", "-roamkeyd", "/bin/roamkeyd", "-roamkey-mn", "/bin/roamkey-mn", "-out", "/tmp/out", "-tunnel", "kernel",
-		"-router-limit", "500ms", "-rate", "200"}
+		"-router-limit", "500ms", "-rate", "200", "-limit", "110s"}
 }
 
 // guestTest is what of a package's tests needs a kernel like a router's.
