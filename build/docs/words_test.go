@@ -103,7 +103,7 @@ func TestStrangersAreFound(t *testing.T) {
 		"read ../../other/file":                      true,
 		"read ../testdata/vectors.json":              false,
 		"it lies in /var/own/checkout now":           true,
-		"path + \"/brport/isolated\"":                 false,
+		"path + \"/brport/isolated\"":                false,
 	} {
 		found := strangers("docs/some.md", text, []string{"own/checkout"})
 		if (len(found) > 0) != want {
