@@ -34,14 +34,14 @@ var (
 )
 
 type network struct {
-	t           *testing.T
+	t           testing.TB
 	lab         *netlab.Lab
 	cn, ar, mn  *netlab.Namespace
 	cnIn, mnIn  *capture // what arrives at cn and mn
 	arIn, oldIn *capture
 }
 
-func newNetwork(t *testing.T) *network {
+func newNetwork(t testing.TB) *network {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for network namespaces")
@@ -135,11 +135,23 @@ func (n *network) capture(ns *netlab.Namespace) *capture {
 		if err != nil {
 			return err
 		}
-		n.t.Cleanup(func() { unix.Close(c.fd) })
+		n.t.Cleanup(func() {
+			if c.fd >= 0 {
+				unix.Close(c.fd)
+			}
+		})
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
 		return nil
 	}))
 	return c
+}
+
+// uncapture ends all captures: each costs the kernel a copy of each packet.
+func (n *network) uncapture() {
+	for _, c := range []*capture{n.cnIn, n.mnIn, n.arIn, n.oldIn} {
+		unix.Close(c.fd)
+		c.fd = -1
+	}
 }
 
 func swap16(v uint16) uint16 {
@@ -245,7 +257,7 @@ func counters(f interface{ Counters(func(string, uint64)) }) map[string]uint64 {
 }
 
 // waitCount waits until a counter has reached a value.
-func waitCount(t *testing.T, f interface{ Counters(func(string, uint64)) }, name string, value uint64) {
+func waitCount(t testing.TB, f interface{ Counters(func(string, uint64)) }, name string, value uint64) {
 	t.Helper()
 	for end := time.Now().Add(3 * time.Second); ; time.Sleep(time.Millisecond) {
 		got, there := counters(f)[name]

@@ -478,3 +478,59 @@ func TestTUNFailsWithoutADevice(t *testing.T) {
 		t.Errorf("no right to /dev/net/tun: %v", err)
 	}
 }
+
+// What the kernel merged, or left to a network card, goes on as it could have come from a wire.
+func TestTUNFinishesWhatOffloadLeft(t *testing.T) {
+	n := newNetwork(t)
+	n.deaf()
+	f := n.router(Config{Backend: TUN})
+	n.must(f.Bind(bound))
+	inner := func(size int) []byte {
+		p := tcp(0x18, 1000, bytes.Repeat([]byte("m"), size))
+		copy(p[8:24], homeAddr.AsSlice())
+		copy(p[24:40], peer.AsSlice())
+		binary.BigEndian.PutUint16(p[headerLen+tcpChecksum:], fold(pseudoSum(p, len(p)-headerLen, protoTCP)))
+		return p
+	}
+	isTCP := func(p []byte) bool { return p[6] == protoTCP && destination(p) == peer.As16() }
+	n.inject(n.mn, tunnelled(careOf, routerAddr, -1, inner(100)))
+	if p := n.cnIn.wait("the packet", isTCP); !checksumOK(p) {
+		t.Error("the checksum is wrong")
+	}
+
+	// In fragments it gets as long as the kernel's merging would make it.
+	const size = 5000
+	for offset, p := 0, inner(size); offset < len(p); offset += 1400 {
+		part := p[offset:min(offset+1400, len(p))]
+		more := byte(0)
+		if offset+1400 < len(p) {
+			more = 1
+		}
+		head := []byte{ipv6.ProtoIPv6, 0, byte(offset >> 8), byte(offset) | more, 0, 0, 0, 7}
+		n.inject(n.mn, ipv6.Append(nil, ipv6.Header{Src: careOf, Dst: routerAddr, HopLimit: 64}, ipv6.ProtoFragment, append(head, part...)))
+	}
+	for got := 0; got < size; {
+		p := n.cnIn.wait("a segment", isTCP)
+		if !checksumOK(p) || len(p) > minMTU {
+			t.Fatalf("segment of %d octets, checksum right: %v", len(p), checksumOK(p))
+		}
+		if seq := binary.BigEndian.Uint32(p[headerLen+4:]); seq != 1000+uint32(got) {
+			t.Fatalf("sequence number %d, want %d", seq, 1000+got)
+		}
+		got += len(p) - headerLen - tcpMinLen - 12
+	}
+	waitCount(t, f, "in_repaired", 2)
+
+	// UDP of that length is no packet that any link took.
+	long := udp(homeAddr, peer, 64, strings.Repeat("u", size))
+	for offset := 0; offset < len(long); offset += 1400 {
+		part := long[offset:min(offset+1400, len(long))]
+		more := byte(0)
+		if offset+1400 < len(long) {
+			more = 1
+		}
+		head := []byte{ipv6.ProtoIPv6, 0, byte(offset >> 8), byte(offset) | more, 0, 0, 0, 8}
+		n.inject(n.mn, ipv6.Append(nil, ipv6.Header{Src: careOf, Dst: routerAddr, HopLimit: 64}, ipv6.ProtoFragment, append(head, part...)))
+	}
+	waitCount(t, f, "in_oversized", 1)
+}
