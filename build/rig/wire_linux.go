@@ -72,6 +72,9 @@ func (w *Wire) Receive(buf []byte, deadline time.Time, p *ipv6.Packet) (to ipv6.
 	w.file.SetReadDeadline(deadline)
 	for {
 		n, err := w.file.Read(buf)
+		if errors.Is(err, unix.ENETDOWN) {
+			continue // it may come up again
+		}
 		if err != nil {
 			return ipv6.LinkAddr{}, false
 		}
