@@ -140,6 +140,9 @@ func newDaemon(o Options) *Daemon {
 // open opens the drivers, bottom up, and takes up what an earlier process left.
 func (d *Daemon) open() error {
 	g := &d.config.Global
+	if err := privileged(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(g.StateDir, 0o750); err != nil {
 		return fmt.Errorf("make state directory: %w; make it by hand, writable by the user that roamkeyd runs as", err)
 	}
@@ -147,12 +150,17 @@ func (d *Daemon) open() error {
 	if err != nil {
 		return err
 	}
-	if d.host, err = hostnet.Open(); err != nil {
+	// Only what is open is kept: close would take the nil pointer of a failed Open for something to be closed.
+	host, err := hostnet.Open()
+	if err != nil {
 		return err
 	}
-	if d.socket, err = rawip.Open(rawip.Config{}); err != nil {
+	d.host = host
+	socket, err := rawip.Open(rawip.Config{})
+	if err != nil {
 		return err
 	}
+	d.socket = socket
 	if d.guard, err = guard.Open(); err != nil {
 		d.found(control.Warning, fmt.Sprintf("the kernel may answer packets that are for roamkeyd: %v", err), "install kmod-nft-core and kmod-nft-fib")
 		d.guard = nil
