@@ -232,6 +232,40 @@ func TestTUNEncapsulationLimit(t *testing.T) {
 		t.Errorf("code %d, pointer %d, want code 0 and the limit's offset %d", p[41], binary.BigEndian.Uint32(p[44:]), headerLen+4)
 	}
 	waitCount(t, f, "out_encapsulation_limit", 1)
+
+	// The option takes its place: what would just fit without it is too big.
+	fits := tunnelled(peer, homeAddr, 3, udp(peer, homeAddr, 64, strings.Repeat("f", 1460-8-88-8)))
+	n.inject(n.cn, fits)
+	n.mnIn.wait("the packet that just fits", func(p []byte) bool { return len(p) == 1500 && p[6] == ipv6.ProtoDestination })
+	n.inject(n.cn, tunnelled(peer, homeAddr, 3, udp(peer, homeAddr, 64, strings.Repeat("f", 1461-8-88-8))))
+	p = n.cnIn.wait("Packet Too Big", isICMP(icmpPacketTooBig))
+	if got := binary.BigEndian.Uint32(p[44:]); got != 1452 {
+		t.Errorf("Packet Too Big says %d, want 1452", got)
+	}
+}
+
+// TestTUNCarriesCongestionMarks: RFC 6040 sections 4.1 and 4.2.
+func TestTUNCarriesCongestionMarks(t *testing.T) {
+	n := newNetwork(t)
+	n.deaf()
+	f := n.router(Config{Backend: TUN})
+	n.must(f.Bind(bound))
+	n.inject(n.cn, udpClass(peer, homeAddr, 64, 2, "capable"))
+	if p := n.mnIn.wait("the tunnel packet", isTunnel(routerAddr, careOf, "capable")); trafficClass(p) != 2 {
+		t.Errorf("outer traffic class %d, want the inner one", trafficClass(p))
+	}
+	marked := func(inner uint8, text string) []byte {
+		p := tunnelled(careOf, routerAddr, -1, udpClass(homeAddr, peer, 64, inner, text))
+		setTrafficClass(p, 3)
+		return p
+	}
+	n.inject(n.mn, marked(2, "marked"))
+	if p := n.cnIn.wait("the packet", isUDP("marked")); trafficClass(p) != 3 {
+		t.Errorf("traffic class %d, want the mark 3", trafficClass(p))
+	}
+	n.inject(n.mn, marked(0, "cannot be marked"))
+	waitCount(t, f, "in_congested", 1)
+	n.cnIn.silent("a packet that cannot be marked", isUDP("cannot be marked"))
 }
 
 // TestTUNPacketTooBig: RFC 2473 sections 7.1 and 8.2, RFC 4443 section 3.2.
