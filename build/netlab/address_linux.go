@@ -47,16 +47,24 @@ func (ns *Namespace) changeAddress(typ netlink.HeaderType, flags netlink.HeaderF
 // AddRoute adds a route to destination by way of via (invalid: on link) through the named interface. A destination of
 // zero bits is the default route.
 func (ns *Namespace) AddRoute(destination netip.Prefix, via netip.Addr, name string) error {
+	return ns.AddSourceRoute(destination, netip.PrefixFrom(netip.IPv6Unspecified(), 0), via, name)
+}
+
+// AddSourceRoute is AddRoute for packets from source alone. A source of zero bits is any.
+func (ns *Namespace) AddSourceRoute(destination, source netip.Prefix, via netip.Addr, name string) error {
 	l, err := ns.Link(name)
 	if err != nil {
 		return err
 	}
 	b := make([]byte, unix.SizeofRtMsg)
-	b[0], b[1] = unix.AF_INET6, uint8(destination.Bits())
+	b[0], b[1], b[2] = unix.AF_INET6, uint8(destination.Bits()), uint8(source.Bits())
 	b[4], b[5], b[7] = unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RTN_UNICAST
 	err = ns.request(unix.RTM_NEWROUTE, netlink.Create|netlink.Replace, b, func(ae *netlink.AttributeEncoder) {
 		if destination.Bits() > 0 {
 			ae.Bytes(unix.RTA_DST, destination.Masked().Addr().AsSlice())
+		}
+		if source.Bits() > 0 {
+			ae.Bytes(unix.RTA_SRC, source.Masked().Addr().AsSlice())
 		}
 		if via.IsValid() {
 			ae.Bytes(unix.RTA_GATEWAY, via.AsSlice())
@@ -66,11 +74,17 @@ func (ns *Namespace) AddRoute(destination netip.Prefix, via netip.Addr, name str
 	return ns.wrap(fmt.Sprintf("add route to %v", destination), err)
 }
 
+// Set writes a value to a file of /proc or /sys, as the namespace sees it: in Set("/sys/class/net/br0/bridge/ageing_time",
+// "0") the bridge is the namespace's own.
+func (ns *Namespace) Set(file, value string) error {
+	return ns.wrap("set "+file, ns.Do(func() error {
+		return os.WriteFile(file, []byte(value), 0o644)
+	}))
+}
+
 // SetSysctl writes a value under /proc/sys, as in SetSysctl("net/ipv6/conf/all/forwarding", "1").
 func (ns *Namespace) SetSysctl(name, value string) error {
-	return ns.wrap("set "+name, ns.Do(func() error {
-		return os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644)
-	}))
+	return ns.Set(filepath.Join("/proc/sys", name), value)
 }
 
 // Sysctl reads a value under /proc/sys with its newline.

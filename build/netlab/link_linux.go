@@ -68,15 +68,40 @@ func linkAttributes(ae *netlink.AttributeEncoder, e End) {
 
 // Bridge makes a learning bridge without spanning tree that is up. Its ports forward as soon as they are up.
 func (ns *Namespace) Bridge(name string) error {
+	return ns.addLink(name, "bridge", 0, nil)
+}
+
+// VLAN makes an interface that is up, of the frames on another interface that are tagged with id (IEEE 802.1Q). Where the
+// kernel has none the error is unix.EOPNOTSUPP.
+func (ns *Namespace) VLAN(name, on string, id uint16) error {
+	l, err := ns.Link(on)
+	if err != nil {
+		return err
+	}
+	return ns.addLink(name, "vlan", l.Index, func(data *netlink.AttributeEncoder) error {
+		data.Uint16(unix.IFLA_VLAN_ID, id)
+		return nil
+	})
+}
+
+// addLink makes a virtual interface and brings it up. It stands on another one, or on none where lower is 0; data is what
+// is said to interfaces of its kind, or nil.
+func (ns *Namespace) addLink(name, kind string, lower int, data func(*netlink.AttributeEncoder) error) error {
 	err := ns.request(unix.RTM_NEWLINK, netlink.Create|netlink.Excl, linkHeader(ns.lab.nextIndex(), 0, 0), func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, name)
+		if lower != 0 {
+			ae.Uint32(unix.IFLA_LINK, uint32(lower))
+		}
 		ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-			info.String(unix.IFLA_INFO_KIND, "bridge")
+			info.String(unix.IFLA_INFO_KIND, kind)
+			if data != nil {
+				info.Nested(unix.IFLA_INFO_DATA, data)
+			}
 			return nil
 		})
 	})
 	if err != nil {
-		return ns.wrap("make bridge "+name, err)
+		return ns.wrap("make "+kind+" "+name, err)
 	}
 	return ns.SetUp(name)
 }

@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/roamkey/roamkey/build/netlab"
 	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 )
 
 const roleVariable = "NETLAB_TEST_ROLE"
@@ -28,27 +30,7 @@ func TestMain(m *testing.M) {
 	case "ordinary": // an ordinary user's program: enters a user namespace
 		os.Exit(ordinary())
 	}
-	code, done, err := netlab.Enter()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		if os.Getenv("CI") == "" {
-			os.Exit(0) // nothing here can be tried on this machine
-		}
-		os.Exit(1)
-	}
-	if done {
-		os.Exit(code)
-	}
-	os.Exit(m.Run())
-}
-
-func namespace(t *testing.T, lab *netlab.Lab, name string) *netlab.Namespace {
-	t.Helper()
-	ns, err := lab.Namespace(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ns
+	os.Exit(netlabtest.Main(m))
 }
 
 func must(t *testing.T, errs ...error) {
@@ -60,9 +42,8 @@ func must(t *testing.T, errs ...error) {
 
 // A packet goes host - router - server and an answer comes back: veth, addresses, routes, sysctls.
 func TestPacketsCrossARouter(t *testing.T) {
-	lab := netlab.New()
-	defer lab.Close()
-	host, router, server := namespace(t, lab, "host"), namespace(t, lab, "router"), namespace(t, lab, "server")
+	lab, ns := netlabtest.New(t, "host", "router", "server")
+	host, router, server := ns[0], ns[1], ns[2]
 	must(t,
 		lab.Veth(netlab.End{NS: host, Name: "eth0"}, netlab.End{NS: router, Name: "left"}),
 		lab.Veth(netlab.End{NS: router, Name: "right"}, netlab.End{NS: server, Name: "eth0"}),
@@ -111,10 +92,8 @@ func echo(t *testing.T, from, to *netlab.Namespace, address string) {
 
 // A station that is replugged from one bridge to another reaches who is there and loses its carrier meanwhile.
 func TestReplugMovesAStation(t *testing.T) {
-	lab := netlab.New()
-	defer lab.Close()
-	air, station := namespace(t, lab, "air"), namespace(t, lab, "station")
-	first, second := namespace(t, lab, "first"), namespace(t, lab, "second")
+	lab, ns := netlabtest.New(t, "air", "station", "first", "second")
+	air, station, first, second := ns[0], ns[1], ns[2], ns[3]
 	must(t,
 		air.Bridge("one"), air.Bridge("two"),
 		lab.Veth(netlab.End{NS: first, Name: "lan0"}, netlab.End{NS: air, Name: "p1"}),
@@ -163,9 +142,8 @@ func TestReplugMovesAStation(t *testing.T) {
 
 // A program sees the devices of its namespace, in netlink and in /sys, and ends with it.
 func TestProgramsRunInside(t *testing.T) {
-	lab := netlab.New()
-	defer lab.Close()
-	ns := namespace(t, lab, "inside")
+	_, spaces := netlabtest.New(t, "inside")
+	ns := spaces[0]
 	must(t, ns.Bridge("br-inside"))
 	out, err := ns.Run(5*time.Second, "/bin/ls", "/sys/class/net")
 	if err != nil {
@@ -188,6 +166,7 @@ func TestProgramsRunInside(t *testing.T) {
 
 // Whatever happens to the process that made it, no namespace and no program stays: it is killed here.
 func TestNothingIsLeftAfterAKill(t *testing.T) {
+	netlabtest.New(t, "probe")
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleVariable+"=holder")
 	out, err := cmd.StdoutPipe()
@@ -282,9 +261,8 @@ func ordinary() int {
 
 // A packet takes the line's delay in each direction.
 func TestALongLineDelays(t *testing.T) {
-	lab := netlab.New()
-	defer lab.Close()
-	a, b := namespace(t, lab, "a"), namespace(t, lab, "b")
+	lab, ns := netlabtest.New(t, "a", "b")
+	a, b := ns[0], ns[1]
 	if err := a.CheckTUN(); err != nil {
 		t.Skip(err)
 	}

@@ -16,7 +16,7 @@ func (ns *Namespace) request(typ netlink.HeaderType, flags netlink.HeaderFlags, 
 	return err
 }
 
-func (ns *Namespace) execute(typ netlink.HeaderType, flags netlink.HeaderFlags, fixed []byte, attrs func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
+func (ns *Namespace) execute(typ netlink.HeaderType, flags netlink.HeaderFlags, fixed []byte, attrs func(*netlink.AttributeEncoder)) (replies []netlink.Message, err error) {
 	ae := netlink.NewAttributeEncoder()
 	if attrs != nil {
 		attrs(ae)
@@ -25,13 +25,7 @@ func (ns *Namespace) execute(typ netlink.HeaderType, flags netlink.HeaderFlags, 
 	if err != nil {
 		return nil, err
 	}
-	var replies []netlink.Message
-	err = ns.Do(func() error {
-		conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
+	err = ns.converse(unix.NETLINK_ROUTE, func(conn *netlink.Conn) (err error) {
 		replies, err = conn.Execute(netlink.Message{
 			Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
 			Data:   append(append([]byte(nil), fixed...), encoded...),
@@ -39,6 +33,32 @@ func (ns *Namespace) execute(typ netlink.HeaderType, flags netlink.HeaderFlags, 
 		return err
 	})
 	return replies, err
+}
+
+// Request sends messages of a netlink family (unix.NETLINK_ROUTE and so on) in the namespace, one after the other on one
+// socket, and waits for the kernel's acknowledgement of each. It is for what has no method of its own here.
+func (ns *Namespace) Request(family int, messages ...netlink.Message) error {
+	return ns.wrap("request by netlink", ns.converse(family, func(conn *netlink.Conn) error {
+		for _, m := range messages {
+			m.Header.Flags |= netlink.Request | netlink.Acknowledge
+			if _, err := conn.Execute(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// converse gives f a netlink socket of the namespace.
+func (ns *Namespace) converse(family int, f func(*netlink.Conn) error) error {
+	return ns.Do(func() error {
+		conn, err := netlink.Dial(family, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return f(conn)
+	})
 }
 
 // linkHeader is struct ifinfomsg.
