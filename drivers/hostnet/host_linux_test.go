@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -23,7 +24,7 @@ var (
 // newRouter makes a router with lan0 on a wire to a host's eth0, and opens a Host in it.
 func newRouter(t testing.TB, buffer int) (lab *netlab.Lab, router, host *netlab.Namespace, h *Host) {
 	t.Helper()
-	lab, ns := newLab(t, "router", "host")
+	lab, ns := netlabtest.New(t, "router", "host")
 	router, host = ns[0], ns[1]
 	check(t, lab.Veth(netlab.End{NS: router, Name: "lan0", Hardware: hwLan}, netlab.End{NS: host, Name: "eth0", Hardware: hwHost}))
 	return lab, router, host, openIn(t, router, buffer)
@@ -56,7 +57,7 @@ func TestLinksAreReadAtTheStart(t *testing.T) {
 		t.Errorf("got %+v", l)
 	}
 	// The link-local address comes with the carrier.
-	await(t, "the link-local address", func() bool {
+	netlabtest.Await(t, "the link-local address", func() bool {
 		a := mustLink(t, h, "lan0").Addresses
 		return len(a) == 1 && a[0].Addr == ipv6.LinkLocalFrom(hwLan)
 	})
@@ -74,26 +75,26 @@ func TestLinksAreFollowed(t *testing.T) {
 	is := func(name string, f func(Link) bool) func() bool {
 		return func() bool { l, ok := h.Link(name); return ok && f(l) }
 	}
-	await(t, "lan0 is up", is("lan0", func(l Link) bool { return l.Up }))
+	netlabtest.Await(t, "lan0 is up", is("lan0", func(l Link) bool { return l.Up }))
 	check(t, host.SetDown("eth0"))
-	await(t, "lan0 has no carrier", is("lan0", func(l Link) bool { return !l.Up }))
+	netlabtest.Await(t, "lan0 has no carrier", is("lan0", func(l Link) bool { return !l.Up }))
 	check(t, host.SetUp("eth0"))
-	await(t, "lan0 has its carrier back", is("lan0", func(l Link) bool { return l.Up }))
+	netlabtest.Await(t, "lan0 has its carrier back", is("lan0", func(l Link) bool { return l.Up }))
 	check(t, router.SetMTU("lan0", 1400))
-	await(t, "lan0's new MTU", is("lan0", func(l Link) bool { return l.MTU == 1400 }))
+	netlabtest.Await(t, "lan0's new MTU", is("lan0", func(l Link) bool { return l.MTU == 1400 }))
 
 	index := mustLink(t, h, "lan0").Index
 	check(t, router.SetDown("lan0")) // a link that is up may keep its name
 	request(t, router, rename(index, "lan9"))
-	await(t, "lan0 is lan9", is("lan9", func(l Link) bool { return l.Index == index }))
+	netlabtest.Await(t, "lan0 is lan9", is("lan9", func(l Link) bool { return l.Index == index }))
 	if _, ok := h.Link("lan0"); ok {
 		t.Error("lan0 is still known")
 	}
 
 	check(t, lab.Veth(netlab.End{NS: router, Name: "wan0"}, netlab.End{NS: host, Name: "wan1"}))
-	await(t, "a new link", is("wan0", func(l Link) bool { return l.Up }))
+	netlabtest.Await(t, "a new link", is("wan0", func(l Link) bool { return l.Up }))
 	check(t, router.DeleteLink("wan0"))
-	await(t, "wan0 is gone", func() bool { _, ok := h.Link("wan0"); return !ok })
+	netlabtest.Await(t, "wan0 is gone", func() bool { _, ok := h.Link("wan0"); return !ok })
 }
 
 // A link that joins a bridge and leaves it again is still there: the kernel says so by a message that deletes a link of
@@ -101,25 +102,25 @@ func TestLinksAreFollowed(t *testing.T) {
 func TestBridgePortsAreFollowed(t *testing.T) {
 	_, router, _, h := newRouter(t, eventBuffer)
 	check(t, router.Bridge("br0"))
-	await(t, "the bridge", func() bool { l, ok := h.Link("br0"); return ok && l.Bridge })
+	netlabtest.Await(t, "the bridge", func() bool { l, ok := h.Link("br0"); return ok && l.Bridge })
 	bridge := mustLink(t, h, "br0").Index
 	check(t, router.SetMaster("lan0", "br0"))
-	await(t, "lan0 is a port", func() bool { return mustLink(t, h, "lan0").Master == bridge })
+	netlabtest.Await(t, "lan0 is a port", func() bool { return mustLink(t, h, "lan0").Master == bridge })
 	check(t, router.SetMaster("lan0", ""))
-	await(t, "lan0 is no port", func() bool { return mustLink(t, h, "lan0").Master == 0 })
+	netlabtest.Await(t, "lan0 is no port", func() bool { return mustLink(t, h, "lan0").Master == 0 })
 }
 
 func TestAddressesAreFollowed(t *testing.T) {
 	_, router, _, h := newRouter(t, eventBuffer)
 	prefix := netip.MustParsePrefix("2001:db8:1::1/64")
 	check(t, router.AddAddress("lan0", prefix))
-	await(t, "the new address", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok })
+	netlabtest.Await(t, "the new address", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok })
 	a, _ := findAddress(h, "lan0", "2001:db8:1::1")
 	if a.Prefix != prefix.Masked() || a.Valid != Forever || a.Preferred != Forever || a.Tentative || a.Deprecated || a.Failed {
 		t.Errorf("got %+v", a)
 	}
 	check(t, router.DeleteAddress("lan0", prefix))
-	await(t, "the address is gone", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::1"); return !ok })
+	netlabtest.Await(t, "the address is gone", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::1"); return !ok })
 }
 
 func TestLifetimesCountDown(t *testing.T) {
@@ -127,7 +128,7 @@ func TestLifetimesCountDown(t *testing.T) {
 	index := mustLink(t, h, "lan0").Index
 	prefix := netip.MustParsePrefix("2001:db8:1::1/64")
 	request(t, router, address(index, prefix, 1800, 3600, unix.IFA_F_NODAD))
-	await(t, "the new address", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok })
+	netlabtest.Await(t, "the new address", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok })
 	after := func(seconds int) Address {
 		h.mu.RLock()
 		defer h.mu.RUnlock()
@@ -147,7 +148,7 @@ func TestLifetimesCountDown(t *testing.T) {
 	}
 	// A router advertisement that brings a prefix to its end shows.
 	request(t, router, address(index, prefix, 0, 3600, unix.IFA_F_NODAD))
-	await(t, "the address is deprecated", func() bool { a, _ := findAddress(h, "lan0", "2001:db8:1::1"); return a.Deprecated })
+	netlabtest.Await(t, "the address is deprecated", func() bool { a, _ := findAddress(h, "lan0", "2001:db8:1::1"); return a.Deprecated })
 }
 
 // The kernel does Duplicate Address Detection for a new address, and finds that the host has it.
@@ -156,8 +157,8 @@ func TestDuplicateAddressIsSeen(t *testing.T) {
 	check(t, host.AddAddress("eth0", netip.MustParsePrefix("2001:db8:1::1/64")))
 	check(t, router.SetSysctl("net/ipv6/conf/lan0/accept_dad", "1"))
 	request(t, router, address(mustLink(t, h, "lan0").Index, netip.MustParsePrefix("2001:db8:1::1/64"), 0xffffffff, 0xffffffff, 0))
-	await(t, "the address is tentative", func() bool { a, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok && a.Tentative })
-	await(t, "the address is a duplicate", func() bool { a, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok && a.Failed })
+	netlabtest.Await(t, "the address is tentative", func() bool { a, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok && a.Tentative })
+	netlabtest.Await(t, "the address is a duplicate", func() bool { a, ok := findAddress(h, "lan0", "2001:db8:1::1"); return ok && a.Failed })
 }
 
 func TestNeighboursAreFollowed(t *testing.T) {
@@ -169,29 +170,29 @@ func TestNeighboursAreFollowed(t *testing.T) {
 		t.Error("a neighbour is known before there is one")
 	}
 	request(t, router, neighbour(unix.RTM_NEWNEIGH, index, node, a, unix.NUD_REACHABLE, 0))
-	await(t, "the neighbour", is(a))
+	netlabtest.Await(t, "the neighbour", is(a))
 	request(t, router, neighbour(unix.RTM_NEWNEIGH, index, node, b, unix.NUD_STALE, 0))
-	await(t, "the neighbour's other address", is(b))
+	netlabtest.Await(t, "the neighbour's other address", is(b))
 	if h.Neighbour(index+1, node) != (ipv6.LinkAddr{}) {
 		t.Error("the neighbour is known on another link")
 	}
 	request(t, router, neighbour(unix.RTM_NEWNEIGH, index, node, ipv6.LinkAddr{}, unix.NUD_FAILED, 0))
-	await(t, "a failed entry is none", is(ipv6.LinkAddr{}))
+	netlabtest.Await(t, "a failed entry is none", is(ipv6.LinkAddr{}))
 	request(t, router, neighbour(unix.RTM_NEWNEIGH, index, node, a, unix.NUD_PERMANENT, 0))
-	await(t, "the neighbour again", is(a))
+	netlabtest.Await(t, "the neighbour again", is(a))
 	request(t, router, neighbour(unix.RTM_DELNEIGH, index, node, ipv6.LinkAddr{}, 0, 0))
-	await(t, "the neighbour is gone", is(ipv6.LinkAddr{}))
+	netlabtest.Await(t, "the neighbour is gone", is(ipv6.LinkAddr{}))
 	// An address that the kernel answers for as a proxy is nobody's neighbour. It is made before a true one, so that it has
 	// been seen when that is.
 	proxied := netip.MustParseAddr("2001:db8:1::78")
 	request(t, router, neighbour(unix.RTM_NEWNEIGH, index, proxied, ipv6.LinkAddr{}, unix.NUD_PERMANENT, unix.NTF_PROXY),
 		neighbour(unix.RTM_NEWNEIGH, index, node, a, unix.NUD_PERMANENT, 0))
-	await(t, "the neighbour again", is(a))
+	netlabtest.Await(t, "the neighbour again", is(a))
 	if h.Neighbour(index, proxied) != (ipv6.LinkAddr{}) {
 		t.Error("a proxied address is a neighbour")
 	}
 	check(t, router.DeleteLink("lan0"))
-	await(t, "the neighbour is gone with the link", is(ipv6.LinkAddr{}))
+	netlabtest.Await(t, "the neighbour is gone with the link", is(ipv6.LinkAddr{}))
 }
 
 // A neighbour that the kernel learns by itself is known, too.
@@ -208,7 +209,7 @@ func TestLearntNeighbour(t *testing.T) {
 		return unix.Sendto(fd, []byte("who are you"), 0, &unix.SockaddrInet6{Port: 9, Addr: node.As16()})
 	}))
 	index := mustLink(t, h, "lan0").Index
-	await(t, "the neighbour that was resolved", func() bool { return h.Neighbour(index, node) == hwHost })
+	netlabtest.Await(t, "the neighbour that was resolved", func() bool { return h.Neighbour(index, node) == hwHost })
 }
 
 // When the kernel could not deliver all notifications, the mirror is read anew and ends up right.
@@ -228,8 +229,8 @@ func TestLostNotificationsLeadToAResync(t *testing.T) {
 	h.mu.Lock() // the mirror cannot follow for a while
 	request(t, router, storm...)
 	h.mu.Unlock()
-	await(t, "a resync", func() bool { return counter(h, "netlink_resyncs") > 0 })
-	await(t, "the mirror is right again", func() bool {
+	netlabtest.Await(t, "a resync", func() bool { return netlabtest.Counter(t, h, "netlink_resyncs") > 0 })
+	netlabtest.Await(t, "the mirror is right again", func() bool {
 		for i := range many {
 			want := ipv6.LinkAddr{2, 0, 0, 1, byte(i >> 8), byte(i)}
 			if i < many/2 {
@@ -269,10 +270,10 @@ func TestChangesAreCoalesced(t *testing.T) {
 	check(t, router.AddAddress("lan0", netip.MustParsePrefix("2001:db8:1::2/64")))
 	select {
 	case <-h.Changes():
-	case <-time.After(patience):
+	case <-time.After(netlabtest.Patience):
 		t.Fatal("a new address is no change")
 	}
-	await(t, "both addresses", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::2"); return ok })
+	netlabtest.Await(t, "both addresses", func() bool { _, ok := findAddress(h, "lan0", "2001:db8:1::2"); return ok })
 	if n := len(h.Changes()); n > 1 {
 		t.Errorf("%d changes wait", n)
 	}
@@ -319,7 +320,7 @@ func TestCloseEndsTheMirrors(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(netlabtest.Patience):
 		t.Fatal("Close does not return")
 	}
 }

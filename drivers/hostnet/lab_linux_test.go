@@ -2,39 +2,16 @@ package hostnet
 
 import (
 	"encoding/binary"
-	"errors"
 	"net/netip"
-	"os"
 	"testing"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
-
-// patience bounds each wait of these tests; none is expected to come near it.
-const patience = 5 * time.Second
-
-// newLab gives a lab of namespaces. Where this process may make none, the test is skipped; under CI it fails.
-func newLab(t testing.TB, names ...string) (lab *netlab.Lab, spaces []*netlab.Namespace) {
-	t.Helper()
-	lab = netlab.New()
-	t.Cleanup(func() { lab.Close() })
-	for _, name := range names {
-		ns, err := lab.Namespace(name)
-		if err != nil {
-			if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
-				t.Skipf("this test needs root to make network namespaces: %v", err)
-			}
-			t.Fatalf("this test needs network namespaces: %v", err)
-		}
-		spaces = append(spaces, ns)
-	}
-	return lab, spaces
-}
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -46,55 +23,13 @@ func check(t testing.TB, err error) {
 // openIn opens a Host in a namespace.
 func openIn(t testing.TB, ns *netlab.Namespace, buffer int) *Host {
 	t.Helper()
-	var h *Host
-	check(t, ns.Do(func() (err error) {
-		h, err = open(buffer)
-		return err
-	}))
-	t.Cleanup(func() { h.Close() })
-	return h
-}
-
-// await waits for a condition.
-func await(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
-func counter(h View, name string) (value uint64) {
-	found := false
-	h.Counters(func(n string, v uint64) {
-		if n == name {
-			value, found = v, true
-		}
-	})
-	if !found {
-		panic("no counter " + name)
-	}
-	return value
+	return netlabtest.Open(t, ns, func() (*Host, error) { return open(buffer) })
 }
 
 // request sends messages to the kernel in a namespace.
 func request(t testing.TB, ns *netlab.Namespace, messages ...netlink.Message) {
 	t.Helper()
-	check(t, ns.Do(func() error {
-		c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		for _, m := range messages {
-			m.Header.Flags |= netlink.Request | netlink.Acknowledge
-			if _, err := c.Execute(m); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	check(t, ns.Request(unix.NETLINK_ROUTE, messages...))
 }
 
 func attributes(f func(*netlink.AttributeEncoder)) []byte {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 )
 
 // hides gives the files that HidesDAD names, as seen in the namespace.
@@ -42,14 +43,9 @@ func verify(t *testing.T, ns *netlab.Namespace, h *Host, link string) {
 	}))
 }
 
-func set(t *testing.T, ns *netlab.Namespace, file, value string) {
-	t.Helper()
-	check(t, ns.Do(func() error { return os.WriteFile(file, []byte(value), 0) }))
-}
-
 // LKE-resolution-w: what hides Duplicate Address Detection on a bridge is found, with the file that says so.
 func TestHidesDAD(t *testing.T) {
-	lab, ns := newLab(t, "ap", "stations")
+	lab, ns := netlabtest.New(t, "ap", "stations")
 	ap, stations := ns[0], ns[1]
 	check(t, ap.Bridge("br0"))
 	for _, i := range []string{"0", "1"} {
@@ -57,14 +53,14 @@ func TestHidesDAD(t *testing.T) {
 		check(t, ap.SetMaster("wlan"+i, "br0"))
 	}
 	h := openIn(t, ap, eventBuffer)
-	await(t, "the ports", func() bool {
+	netlabtest.Await(t, "the ports", func() bool {
 		a, _ := h.Link("wlan0")
 		b, _ := h.Link("wlan1")
 		return a.Master != 0 && b.Master != 0
 	})
 	expect := func(what string, want ...string) {
 		t.Helper()
-		await(t, what, func() bool { return slices.Equal(hides(t, ap, h, "br0"), want) })
+		netlabtest.Await(t, what, func() bool { return slices.Equal(hides(t, ap, h, "br0"), want) })
 		verify(t, ap, h, "br0")
 	}
 	const (
@@ -77,25 +73,25 @@ func TestHidesDAD(t *testing.T) {
 	expect("nothing is found")
 
 	// A port is isolated from other isolated ports: one alone is isolated from none.
-	set(t, ap, isolated0, "1")
-	await(t, "the setting is seen", func() bool {
+	check(t, ap.Set(isolated0, "1"))
+	netlabtest.Await(t, "the setting is seen", func() bool {
 		h.mu.RLock()
 		defer h.mu.RUnlock()
 		return h.mirror.byName("wlan0").port.isolated
 	})
 	expect("one isolated port hides nothing")
-	set(t, ap, isolated1, "1")
+	check(t, ap.Set(isolated1, "1"))
 	expect("two isolated ports", isolated0, isolated1)
-	set(t, ap, isolated0, "0")
-	set(t, ap, suppress1, "1")
+	check(t, ap.Set(isolated0, "0"))
+	check(t, ap.Set(suppress1, "1"))
 	expect("neighbour suppression", suppress1)
-	set(t, ap, proxy, "1")
+	check(t, ap.Set(proxy, "1"))
 	expect("proxy Neighbour Discovery", suppress1, proxy)
-	set(t, ap, proxyAll, "1")
+	check(t, ap.Set(proxyAll, "1"))
 	expect("proxy Neighbour Discovery everywhere", suppress1, proxyAll, proxy)
-	set(t, ap, proxyAll, "0")
-	set(t, ap, proxy, "0")
-	set(t, ap, isolated0, "1")
+	check(t, ap.Set(proxyAll, "0"))
+	check(t, ap.Set(proxy, "0"))
+	check(t, ap.Set(isolated0, "1"))
 
 	// What was set before the start is found as well.
 	h2 := openIn(t, ap, eventBuffer)
@@ -143,7 +139,7 @@ func TestForwardingAndAcceptRA(t *testing.T) {
 	check(t, router.SetSysctl("net/ipv6/conf/lan0/proxy_ndp", "1"))
 	select {
 	case <-h.Changes():
-	case <-time.After(patience):
+	case <-time.After(netlabtest.Patience):
 		t.Error("a setting that hides Duplicate Address Detection is no change")
 	}
 	for _, name := range []string{"", "nowhere", "../../../kernel"} {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 )
 
 var (
@@ -116,7 +117,7 @@ func TestTooManySecurityAssociations(t *testing.T) {
 
 // The kernel's own associations are seen as they come and go.
 func TestSecurityAssociationsOfTheKernel(t *testing.T) {
-	_, ns := newLab(t, "router")
+	_, ns := netlabtest.New(t, "router")
 	router := ns[0]
 	h := openIn(t, router, eventBuffer)
 	if h.xfrm == nil {
@@ -132,46 +133,37 @@ func TestSecurityAssociationsOfTheKernel(t *testing.T) {
 	reservation := append(saInfo(there, here, 0, unix.IPPROTO_ESP), make([]byte, 8)...)
 	binary.NativeEndian.PutUint32(reservation[saInfoLen():], 0x100)
 	binary.NativeEndian.PutUint32(reservation[saInfoLen()+4:], 0x200)
-	check(t, xfrm(t, router, 0x16, reservation)) // XFRM_MSG_ALLOCSPI
+	check(t, xfrm(router, 0x16, reservation)) // XFRM_MSG_ALLOCSPI
 	check(t, h.readXFRM())
 	if has(true)() {
 		t.Error("a reservation passes for an association")
 	}
-	err := xfrm(t, router, xfrmNewSA, withKey(saInfo(here, there, 77, unix.IPPROTO_ESP)))
+	err := xfrm(router, xfrmNewSA, withKey(saInfo(here, there, 77, unix.IPPROTO_ESP)))
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		t.Skip("this kernel has no ESP for IPv6, so there can be no association")
 	}
 	check(t, err)
-	await(t, "the new association", has(true))
+	netlabtest.Await(t, "the new association", has(true))
 	other := openIn(t, router, eventBuffer)
 	if !other.HasSA(there) {
 		t.Error("an association from before the start is not known")
 	}
-	check(t, xfrm(t, router, xfrmDelSA, saID(there, 77, unix.IPPROTO_ESP)))
-	await(t, "the association is deleted", has(false))
+	check(t, xfrm(router, xfrmDelSA, saID(there, 77, unix.IPPROTO_ESP)))
+	netlabtest.Await(t, "the association is deleted", has(false))
 	// One with a lifetime of one second in use from now ends by itself.
 	short := withKey(saInfo(here, there, 78, unix.IPPROTO_ESP))
 	binary.NativeEndian.PutUint64(short[96+40:], 1) // hard_add_expires_seconds
-	check(t, xfrm(t, router, xfrmNewSA, short))
-	await(t, "the short association", has(true))
-	await(t, "its expiry", has(false))
-	check(t, xfrm(t, router, xfrmNewSA, withKey(saInfo(here, there, 79, unix.IPPROTO_ESP))))
-	await(t, "a new association", has(true))
-	check(t, xfrm(t, router, xfrmFlushSA, []byte{255})) // all protocols
-	await(t, "all are flushed", has(false))
+	check(t, xfrm(router, xfrmNewSA, short))
+	netlabtest.Await(t, "the short association", has(true))
+	netlabtest.Await(t, "its expiry", has(false))
+	check(t, xfrm(router, xfrmNewSA, withKey(saInfo(here, there, 79, unix.IPPROTO_ESP))))
+	netlabtest.Await(t, "a new association", has(true))
+	check(t, xfrm(router, xfrmFlushSA, []byte{255})) // all protocols
+	netlabtest.Await(t, "all are flushed", has(false))
 }
 
-func xfrm(t *testing.T, ns *netlab.Namespace, kind netlink.HeaderType, data []byte) error {
-	t.Helper()
-	return ns.Do(func() error {
-		c, err := netlink.Dial(unix.NETLINK_XFRM, nil)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_, err = c.Execute(netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Request | netlink.Acknowledge}, Data: data})
-		return err
-	})
+func xfrm(ns *netlab.Namespace, kind netlink.HeaderType, data []byte) error {
+	return ns.Request(unix.NETLINK_XFRM, message(kind, data))
 }
 
 // FuzzXFRM shows that no message of the kernel's, however broken, does more than be ignored.
