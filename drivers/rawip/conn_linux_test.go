@@ -2,15 +2,12 @@ package rawip_test
 
 import (
 	"bytes"
-	"errors"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/drivers/rawip"
 	"github.com/roamkey/roamkey/drivers/rawip/fake"
 	"github.com/roamkey/roamkey/ipv6"
@@ -54,19 +51,8 @@ func fakePair(*testing.T) pair {
 }
 
 func kernelPair(t *testing.T) pair {
-	lab := netlab.New()
-	t.Cleanup(func() { lab.Close() })
-	open := func(name string) *netlab.Namespace {
-		ns, err := lab.Namespace(name)
-		if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
-			t.Skipf("this test needs root to make network namespaces: %v", err)
-		}
-		if err != nil {
-			t.Fatalf("this test needs network namespaces: %v", err)
-		}
-		return ns
-	}
-	a, b := open("a"), open("b")
+	lab, ns := netlabtest.New(t, "a", "b")
+	a, b := ns[0], ns[1]
 	if err := lab.Veth(netlab.End{NS: a, Name: "a0", Hardware: hwA}, netlab.End{NS: b, Name: "b0", Hardware: hwB}); err != nil {
 		t.Fatal(err)
 	}
@@ -82,13 +68,9 @@ func kernelPair(t *testing.T) pair {
 			t.Fatal(err)
 		}
 		*end.link = rawip.Link{Index: l.Index, Name: end.name, Hardware: l.Hardware}
-		if err := end.ns.Do(func() error {
-			s, err := rawip.Open(rawip.Config{Links: []rawip.Link{*end.link}})
-			*end.conn = s
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
+		*end.conn = netlabtest.Open(t, end.ns, func() (*rawip.Socket, error) {
+			return rawip.Open(rawip.Config{Links: []rawip.Link{*end.link}})
+		})
 	}
 	return p
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 )
 
 // A flood on a served link does not delay binding updates: they come about as fast as a datagram does to a UDP socket of
@@ -55,15 +57,15 @@ func TestFloodDoesNotDelayUrgentPackets(t *testing.T) {
 	p50, worst := urgent.wait(t)
 	reference50, referenceWorst := reference.wait(t)
 	// Each packet of the flood is somewhere: with the program, or counted by where it was dropped.
-	await(t, "all of the flood is accounted for", func() bool {
-		return counter(w.r, "received_link")+counter(w.r, "drop_queue_full")+counter(w.r, "drop_kernel_buffer_full") >= flood
+	netlabtest.Await(t, "all of the flood is accounted for", func() bool {
+		return netlabtest.Counter(t, w.r, "received_link")+netlabtest.Counter(t, w.r, "drop_queue_full")+netlabtest.Counter(t, w.r, "drop_kernel_buffer_full") >= flood
 	})
 	t.Logf("in a flood of %d (%d of it dropped by the kernel, %d by the full channel): urgent packets p50 %v, max %v; UDP p50 %v, max %v",
-		flood, counter(w.r, "drop_kernel_buffer_full"), counter(w.r, "drop_queue_full"), p50, worst, reference50, referenceWorst)
+		flood, netlabtest.Counter(t, w.r, "drop_kernel_buffer_full"), netlabtest.Counter(t, w.r, "drop_queue_full"), p50, worst, reference50, referenceWorst)
 	if bound := 3*reference50 + slack; p50 > bound {
 		t.Errorf("urgent packets are delayed by %v (p50), more than %v", p50, bound)
 	}
-	if n := counter(w.r, "drop_urgent_queue_full"); n != 0 {
+	if n := netlabtest.Counter(t, w.r, "drop_urgent_queue_full"); n != 0 {
 		t.Errorf("%d urgent packets dropped", n)
 	}
 }
@@ -91,7 +93,7 @@ func (d *delays) wait(t *testing.T) (p50, worst time.Duration) {
 	t.Helper()
 	select {
 	case <-d.ended:
-	case <-time.After(patience):
+	case <-time.After(netlabtest.Patience):
 		t.Fatal("a packet was lost")
 	}
 	slices.Sort(d.all)
@@ -101,28 +103,19 @@ func (d *delays) wait(t *testing.T) (p50, worst time.Duration) {
 // udpPair gives a socket of the router and one of the host that sends to it.
 func udpPair(t *testing.T, w *wire, router netip.Addr) (server, client *net.UDPConn) {
 	t.Helper()
-	check(t, w.router.Do(func() (err error) {
-		server, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(router, 0)))
-		return err
-	}))
-	t.Cleanup(func() { server.Close() })
-	check(t, w.host.Do(func() (err error) {
-		client, err = net.DialUDP("udp6", nil, server.LocalAddr().(*net.UDPAddr))
-		return err
-	}))
-	t.Cleanup(func() { client.Close() })
+	server = netlabtest.Open(t, w.router, func() (*net.UDPConn, error) {
+		return net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(router, 0)))
+	})
+	client = netlabtest.Open(t, w.host, func() (*net.UDPConn, error) {
+		return net.DialUDP("udp6", nil, server.LocalAddr().(*net.UDPAddr))
+	})
 	return server, client
 }
 
 // Even while the urgent socket's own reader does not get to run, what waits there is taken by a link's busy reader.
 func TestLinkReaderLooksAfterTheUrgentSocket(t *testing.T) {
 	w := newWire(t, Config{})
-	var s *Socket
-	check(t, w.router.Do(func() (err error) {
-		s, err = open(Config{Links: []Link{w.lan}})
-		return err
-	}))
-	t.Cleanup(func() { s.Close() })
+	s := netlabtest.Open(t, w.router, func() (*Socket, error) { return open(Config{Links: []Link{w.lan}}) })
 	w.send(t, bindingUpdate(global))
 	for i := range byte(burst) {
 		w.send(t, sentinel(i))
@@ -138,17 +131,17 @@ func TestLinkReaderLooksAfterTheUrgentSocket(t *testing.T) {
 func TestFullChannelDropsTheNewest(t *testing.T) {
 	w := newWire(t, Config{Queue: 4, UrgentQueue: 2})
 	drain(w.r)
-	before := counter(w.r, "received_link")
+	before := netlabtest.Counter(t, w.r, "received_link")
 	for i := range byte(10) {
 		w.send(t, sentinel(i))
 	}
-	await(t, "what does not fit is counted", func() bool {
-		return counter(w.r, "received_link")+counter(w.r, "drop_queue_full") >= before+10
+	netlabtest.Await(t, "what does not fit is counted", func() bool {
+		return netlabtest.Counter(t, w.r, "received_link")+netlabtest.Counter(t, w.r, "drop_queue_full") >= before+10
 	})
 	for range 5 {
 		w.send(t, bindingUpdate(global))
 	}
-	await(t, "what does not fit is counted", func() bool { return counter(w.r, "drop_urgent_queue_full") == 3 })
+	netlabtest.Await(t, "what does not fit is counted", func() bool { return netlabtest.Counter(t, w.r, "drop_urgent_queue_full") == 3 })
 	expectSentinel(t, w.r.Packets(), 0)
 	expectSentinel(t, w.r.Packets(), 1)
 }

@@ -1,38 +1,14 @@
 package rawip
 
 import (
-	"errors"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
-
-// patience bounds each wait of these tests; none is expected to come near it.
-const patience = 5 * time.Second
-
-// newLab gives a lab of namespaces. Where this process may make none, the test is skipped; under CI it fails.
-func newLab(t testing.TB, names ...string) (lab *netlab.Lab, spaces []*netlab.Namespace) {
-	t.Helper()
-	lab = netlab.New()
-	t.Cleanup(func() { lab.Close() })
-	for _, name := range names {
-		ns, err := lab.Namespace(name)
-		if err != nil {
-			if errors.Is(err, unix.EPERM) && os.Getenv("CI") != "true" {
-				t.Skipf("this test needs root to make network namespaces: %v", err)
-			}
-			t.Fatalf("this test needs network namespaces: %v", err)
-		}
-		spaces = append(spaces, ns)
-	}
-	return lab, spaces
-}
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -55,13 +31,7 @@ func openIn(t testing.TB, ns *netlab.Namespace, cfg Config, names ...string) *So
 	for _, name := range names {
 		cfg.Links = append(cfg.Links, linkOf(t, ns, name))
 	}
-	var s *Socket
-	check(t, ns.Do(func() (err error) {
-		s, err = Open(cfg)
-		return err
-	}))
-	t.Cleanup(func() { s.Close() })
-	return s
+	return netlabtest.Open(t, ns, func() (*Socket, error) { return Open(cfg) })
 }
 
 // wire is a router and a host on one veth pair: the router's end is lan0 (served), the host's eth0.
@@ -80,7 +50,7 @@ var (
 
 func newWire(t testing.TB, cfg Config) *wire {
 	t.Helper()
-	lab, ns := newLab(t, "router", "host")
+	lab, ns := netlabtest.New(t, "router", "host")
 	w := &wire{lab: lab, router: ns[0], host: ns[1]}
 	check(t, lab.Veth(netlab.End{NS: w.router, Name: "lan0", Hardware: routerHW}, netlab.End{NS: w.host, Name: "eth0", Hardware: hostHW}))
 	w.r, w.h = openIn(t, w.router, cfg, "lan0"), openIn(t, w.host, Config{}, "eth0")
@@ -99,7 +69,7 @@ func (w *wire) send(t testing.TB, packets ...[]byte) {
 // next takes the next packet that a test made; what the kernels send of their own accord is let pass.
 func next(t testing.TB, c <-chan *Received) *Received {
 	t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(netlabtest.Patience)
 	for {
 		select {
 		case r := <-c:
@@ -129,28 +99,5 @@ func expectSentinel(t testing.TB, c <-chan *Received, n byte) {
 	defer r.Release()
 	if p := r.Packet.Payload; len(p) != 8 || p[4] != 's' || p[7] != n {
 		t.Fatalf("a packet came that should not: %x", r.Packet.Raw)
-	}
-}
-
-func counter(s Conn, name string) (value uint64) {
-	found := false
-	s.Counters(func(n string, v uint64) {
-		if n == name {
-			value, found = v, true
-		}
-	})
-	if !found {
-		panic("no counter " + name)
-	}
-	return value
-}
-
-// await waits for a condition.
-func await(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -86,7 +86,7 @@ func TestLinkPaddingIsCut(t *testing.T) {
 	// A packet that has no upper layer, followed by padding that looks like one, is not taken for one.
 	w.send(t, append(packet(linkLocal, nil, 0, ipv6.ProtoICMPv6), icmp(135)...), sentinel(1))
 	expectSentinel(t, w.r.Packets(), 1)
-	if n := counter(w.r, "drop_not_ours"); n != 1 {
+	if n := netlabtest.Counter(t, w.r, "drop_not_ours"); n != 1 {
 		t.Errorf("drop_not_ours = %d, want 1", n)
 	}
 }
@@ -150,7 +150,7 @@ func TestLongPacketsAreDroppedAndCounted(t *testing.T) {
 	if r := next(t, w.r.Packets()); !bytes.Equal(r.Packet.Raw, whole) {
 		t.Errorf("got %d octets, want the packet of %d", len(r.Packet.Raw), len(whole))
 	}
-	await(t, "both long packets are counted", func() bool { return counter(w.r, "drop_too_long") == 2 })
+	netlabtest.Await(t, "both long packets are counted", func() bool { return netlabtest.Counter(t, w.r, "drop_too_long") == 2 })
 }
 
 func TestBrokenPacketsAreCounted(t *testing.T) {
@@ -162,28 +162,18 @@ func TestBrokenPacketsAreCounted(t *testing.T) {
 		packet(global, []uint8{ipv6.ProtoFragment}, 1, ipv6.ProtoMobility, mobility...),
 		sentinel(1))
 	expectSentinel(t, w.r.Packets(), 1)
-	await(t, "drop_truncated", func() bool { return counter(w.r, "drop_truncated") == 1 })
-	await(t, "drop_fragment", func() bool { return counter(w.r, "drop_fragment") == 1 })
+	netlabtest.Await(t, "drop_truncated", func() bool { return netlabtest.Counter(t, w.r, "drop_truncated") == 1 })
+	netlabtest.Await(t, "drop_fragment", func() bool { return netlabtest.Counter(t, w.r, "drop_fragment") == 1 })
 }
 
 // A frame with a VLAN tag does not belong to the interface that it comes in on.
 func TestTaggedFramesOfOtherVLANsAreIgnored(t *testing.T) {
 	w := newWire(t, Config{})
-	check(t, w.host.Do(func() error {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		for _, raw := range [][]byte{packet(linkLocal, nil, 0, ipv6.ProtoICMPv6, icmp(136)...), bindingUpdate(global)} {
-			frame := append(append([]byte(nil), routerHW[:]...), hostHW[:]...)
-			frame = append(frame, 0x81, 0x00, 0, 8, 0x86, 0xdd) // 802.1Q, VLAN 8
-			if err := unix.Sendto(fd, append(frame, raw...), 0, &unix.SockaddrLinklayer{Ifindex: w.eth.Index}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	tagged := func(raw []byte) []byte {
+		frame := append(append([]byte(nil), routerHW[:]...), hostHW[:]...)
+		return append(append(frame, 0x81, 0x00, 0, 8, 0x86, 0xdd), raw...) // 802.1Q, VLAN 8
+	}
+	check(t, w.host.SendFrame("eth0", tagged(packet(linkLocal, nil, 0, ipv6.ProtoICMPv6, icmp(136)...)), tagged(bindingUpdate(global))))
 	w.send(t, sentinel(1), packet(global, nil, 0, ipv6.ProtoMobility, mobility...))
 	expectSentinel(t, w.r.Packets(), 1)
 	if r := next(t, w.r.Urgent()); r.Packet.HomeAddress.IsValid() {
@@ -194,8 +184,8 @@ func TestTaggedFramesOfOtherVLANsAreIgnored(t *testing.T) {
 // On a VLAN's own interface a packet comes once.
 func TestVLANInterface(t *testing.T) {
 	w := newWire(t, Config{})
-	addVLAN(t, w.router, w.lan, "lan0.7", 7)
-	addVLAN(t, w.host, w.eth, "eth0.7", 7)
+	addVLAN(t, w.router, "lan0.7", "lan0", 7)
+	addVLAN(t, w.host, "eth0.7", "eth0", 7)
 	tagged, from := linkOf(t, w.router, "lan0.7"), linkOf(t, w.host, "eth0.7")
 	r, h := openIn(t, w.router, Config{}, "lan0", "lan0.7"), openIn(t, w.host, Config{}, "eth0.7")
 	check(t, h.SendLink(from.Index, tagged.Hardware, packet(linkLocal, nil, 0, ipv6.ProtoICMPv6, icmp(136)...)))
@@ -214,44 +204,13 @@ func TestVLANInterface(t *testing.T) {
 	}
 }
 
-func addVLAN(t *testing.T, ns *netlab.Namespace, on Link, name string, id uint16) {
+func addVLAN(t *testing.T, ns *netlab.Namespace, name, on string, id uint16) {
 	t.Helper()
-	unsupported := false
-	check(t, ns.Do(func() error {
-		ae := netlink.NewAttributeEncoder()
-		ae.String(unix.IFLA_IFNAME, name)
-		ae.Uint32(unix.IFLA_LINK, uint32(on.Index))
-		ae.Nested(unix.IFLA_LINKINFO, func(ae *netlink.AttributeEncoder) error {
-			ae.String(unix.IFLA_INFO_KIND, "vlan")
-			ae.Nested(unix.IFLA_INFO_DATA, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint16(unix.IFLA_VLAN_ID, id)
-				return nil
-			})
-			return nil
-		})
-		attrs, err := ae.Encode()
-		if err != nil {
-			return err
-		}
-		c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_, err = c.Execute(netlink.Message{
-			Header: netlink.Header{Type: unix.RTM_NEWLINK, Flags: netlink.Request | netlink.Acknowledge | netlink.Create},
-			Data:   append(make([]byte, unix.SizeofIfInfomsg), attrs...),
-		})
-		if errors.Is(err, unix.EOPNOTSUPP) {
-			unsupported = true
-			return nil
-		}
-		return err
-	}))
-	if unsupported {
+	err := ns.VLAN(name, on, id)
+	if errors.Is(err, unix.EOPNOTSUPP) {
 		t.Skip("this kernel has no VLAN interfaces")
 	}
-	check(t, ns.SetUp(name))
+	check(t, err)
 }
 
 func TestSendRouted(t *testing.T) {
@@ -274,7 +233,7 @@ func TestSendRouted(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if sent, failed := counter(w.r, "sent"), counter(w.r, "send_errors"); sent != 1 || failed != 3 {
+	if sent, failed := netlabtest.Counter(t, w.r, "sent"), netlabtest.Counter(t, w.r, "send_errors"); sent != 1 || failed != 3 {
 		t.Errorf("sent %d, failed %d, want 1 and 3", sent, failed)
 	}
 }
@@ -285,9 +244,9 @@ func TestSendRoutedBySource(t *testing.T) {
 	check(t, w.lab.Veth(netlab.End{NS: w.router, Name: "wan0"}, netlab.End{NS: w.host, Name: "wan1"}))
 	check(t, w.router.AddAddress("lan0", netip.MustParsePrefix("2001:db8:1::1/64")))
 	check(t, w.router.AddAddress("wan0", netip.MustParsePrefix("2001:db8:3::1/64")))
-	wan := linkOf(t, w.router, "wan0")
-	addSourceRoute(t, w.router, netip.MustParsePrefix("2001:db8:9::/64"), netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParseAddr("2001:db8:1::2"), w.lan.Index)
-	addSourceRoute(t, w.router, netip.MustParsePrefix("2001:db8:9::/64"), netip.MustParsePrefix("2001:db8:3::/64"), netip.MustParseAddr("2001:db8:3::2"), wan.Index)
+	far := netip.MustParsePrefix("2001:db8:9::/64")
+	check(t, w.router.AddSourceRoute(far, netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParseAddr("2001:db8:1::2"), "lan0"))
+	check(t, w.router.AddSourceRoute(far, netip.MustParsePrefix("2001:db8:3::/64"), netip.MustParseAddr("2001:db8:3::2"), "wan0"))
 	check(t, w.host.AddAddress("eth0", netip.MustParsePrefix("2001:db8:1::2/64")))
 	check(t, w.host.AddAddress("wan1", netip.MustParsePrefix("2001:db8:3::2/64")))
 	for _, test := range []struct{ src, on string }{{"2001:db8:1::1", "eth0"}, {"2001:db8:3::1", "wan1"}} {
@@ -299,38 +258,10 @@ func TestSendRoutedBySource(t *testing.T) {
 				t.Errorf("from %s: came on interface %d, want %d (%s)", test.src, r.Packet.Interface, want, test.on)
 			}
 			r.Release()
-		case <-time.After(patience):
+		case <-time.After(netlabtest.Patience):
 			t.Fatalf("from %s: nothing came", test.src)
 		}
 	}
-}
-
-func addSourceRoute(t *testing.T, ns *netlab.Namespace, dst, src netip.Prefix, via netip.Addr, index int) {
-	t.Helper()
-	check(t, ns.Do(func() error {
-		b := make([]byte, unix.SizeofRtMsg)
-		b[0], b[1], b[2] = unix.AF_INET6, uint8(dst.Bits()), uint8(src.Bits())
-		b[4], b[5], b[7] = unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RTN_UNICAST
-		ae := netlink.NewAttributeEncoder()
-		ae.Bytes(unix.RTA_DST, dst.Addr().AsSlice())
-		ae.Bytes(unix.RTA_SRC, src.Addr().AsSlice())
-		ae.Bytes(unix.RTA_GATEWAY, via.AsSlice())
-		ae.Uint32(unix.RTA_OIF, uint32(index))
-		attrs, err := ae.Encode()
-		if err != nil {
-			return err
-		}
-		c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_, err = c.Execute(netlink.Message{
-			Header: netlink.Header{Type: unix.RTM_NEWROUTE, Flags: netlink.Request | netlink.Acknowledge | netlink.Create},
-			Data:   append(b, attrs...),
-		})
-		return err
-	}))
 }
 
 func TestSetLinksFollowsAReload(t *testing.T) {
@@ -375,14 +306,14 @@ func TestLinkDownAndGone(t *testing.T) {
 	w := newWire(t, Config{})
 	check(t, w.router.SetDown("lan0"))
 	check(t, w.router.SetUp("lan0"))
-	await(t, "the link has a carrier again", func() bool {
+	netlabtest.Await(t, "the link has a carrier again", func() bool {
 		l, err := w.host.Link("eth0")
 		return err == nil && l.Flags&unix.IFF_RUNNING != 0
 	})
 	w.send(t, sentinel(1))
 	expectSentinel(t, w.r.Packets(), 1)
 	check(t, w.router.DeleteLink("lan0"))
-	await(t, "the end of the link is counted", func() bool { return counter(w.r, "receive_errors") >= 2 })
+	netlabtest.Await(t, "the end of the link is counted", func() bool { return netlabtest.Counter(t, w.r, "receive_errors") >= 2 })
 	if err := w.r.SendLink(w.lan.Index, w.eth.Hardware, sentinel(1)); err == nil {
 		t.Error("sent on a link that is gone")
 	}
@@ -398,7 +329,7 @@ func TestCloseEndsTheReaders(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(netlabtest.Patience):
 		t.Fatal("Close did not return: a reader goes on")
 	}
 	check(t, w.r.Close())

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -26,9 +27,7 @@ func snoopingBridge(t *testing.T, ns *netlab.Namespace) {
 		{"multicast_querier", "1"},
 		{"multicast_snooping", "1"},
 	} {
-		check(t, ns.Do(func() error {
-			return os.WriteFile("/sys/class/net/br0/bridge/"+setting.name, []byte(setting.value), 0)
-		}))
+		check(t, ns.Set("/sys/class/net/br0/bridge/"+setting.name, setting.value))
 	}
 }
 
@@ -60,18 +59,18 @@ func hears(t *testing.T, r *Socket, station *Socket, eth Link, addr netip.Addr, 
 func watchTest(t *testing.T, ns *netlab.Namespace, r *Socket, link Link, station *Socket, eth Link) {
 	n := byte(0)
 	heard := func() bool { n++; return hears(t, r, station, eth, watched, n) }
-	await(t, "the bridge keeps back what nobody joined", func() bool { return !heard() })
+	netlabtest.Await(t, "the bridge keeps back what nobody joined", func() bool { return !heard() })
 	check(t, watch(ns, r, link, watched))
-	if p := counter(r, "watch_promiscuous"); p != 0 {
+	if p := netlabtest.Counter(t, r, "watch_promiscuous"); p != 0 {
 		t.Fatalf("%d groups by promiscuous mode: the kernel took no membership", p)
 	}
-	await(t, "the solicitation of a watched address is heard", heard)
+	netlabtest.Await(t, "the solicitation of a watched address is heard", heard)
 
 	// Another address with the same group, and the same address once more, do not add up to less.
 	twin := netip.MustParseAddr("2001:db8:2::ff:abcd:1234")
 	check(t, watch(ns, r, link, twin))
 	check(t, watch(ns, r, link, watched))
-	if w := counter(r, "watched"); w != 2 {
+	if w := netlabtest.Counter(t, r, "watched"); w != 2 {
 		t.Errorf("%d addresses are watched, want 2", w)
 	}
 	check(t, r.Unwatch(link.Index, watched))
@@ -80,7 +79,7 @@ func watchTest(t *testing.T, ns *netlab.Namespace, r *Socket, link Link, station
 		t.Error("the group was left while an address of it is watched")
 	}
 	check(t, r.Unwatch(link.Index, twin))
-	if w := counter(r, "watched"); w != 0 {
+	if w := netlabtest.Counter(t, r, "watched"); w != 0 {
 		t.Errorf("%d addresses are watched, want 0", w)
 	}
 }
@@ -92,7 +91,7 @@ func watch(ns *netlab.Namespace, s *Socket, link Link, addr netip.Addr) error {
 
 // The access point's own bridge is the served link.
 func TestWatchOnOwnBridge(t *testing.T) {
-	lab, ns := newLab(t, "ap", "station")
+	lab, ns := netlabtest.New(t, "ap", "station")
 	ap, sta := ns[0], ns[1]
 	snoopingBridge(t, ap)
 	check(t, lab.Veth(netlab.End{NS: ap, Name: "wlan0"}, netlab.End{NS: sta, Name: "eth0"}))
@@ -103,7 +102,7 @@ func TestWatchOnOwnBridge(t *testing.T) {
 
 // A switch between the router and the station snoops: the membership has to be reported on the wire.
 func TestWatchBehindASwitch(t *testing.T) {
-	lab, ns := newLab(t, "router", "switch", "station")
+	lab, ns := netlabtest.New(t, "router", "switch", "station")
 	router, sw, sta := ns[0], ns[1], ns[2]
 	snoopingBridge(t, sw)
 	check(t, lab.Veth(netlab.End{NS: sw, Name: "p1"}, netlab.End{NS: router, Name: "lan0"}))
@@ -129,7 +128,7 @@ func TestWatchMany(t *testing.T) {
 		}
 		return nil
 	}))
-	if n, p := len(w.r.watch.sockets), counter(w.r, "watch_promiscuous"); n < 2 || p != 0 {
+	if n, p := len(w.r.watch.sockets), netlabtest.Counter(t, w.r, "watch_promiscuous"); n < 2 || p != 0 {
 		t.Errorf("%d sockets, %d groups by promiscuous mode: want several sockets and none", n, p)
 	}
 	for i := range many {
@@ -145,14 +144,14 @@ func TestWatchFallsBackToPromiscuous(t *testing.T) {
 	w := newWire(t, Config{})
 	check(t, w.router.SetMTU("lan0", 1000)) // too small for IPv6: the kernel has none on the link
 	check(t, watch(w.router, w.r, w.lan, watched))
-	if p := counter(w.r, "watch_promiscuous"); p != 1 {
+	if p := netlabtest.Counter(t, w.r, "watch_promiscuous"); p != 1 {
 		t.Errorf("watch_promiscuous = %d, want 1", p)
 	}
 	if !isPromiscuous(t, w.router, "lan0") {
 		t.Error("the interface does not receive all frames")
 	}
 	check(t, w.r.Unwatch(w.lan.Index, watched))
-	if p := counter(w.r, "watch_promiscuous"); p != 0 || isPromiscuous(t, w.router, "lan0") {
+	if p := netlabtest.Counter(t, w.r, "watch_promiscuous"); p != 0 || isPromiscuous(t, w.router, "lan0") {
 		t.Error("the interface still receives all frames")
 	}
 }
@@ -174,7 +173,7 @@ func TestWatchEndsWithTheLink(t *testing.T) {
 	w := newWire(t, Config{})
 	check(t, watch(w.router, w.r, w.lan, watched))
 	check(t, w.r.SetLinks(nil))
-	if n := counter(w.r, "watched"); n != 0 || len(w.r.watch.groups) != 0 {
+	if n := netlabtest.Counter(t, w.r, "watched"); n != 0 || len(w.r.watch.groups) != 0 {
 		t.Errorf("%d addresses are still watched", n)
 	}
 	if w.r.Watch(w.lan.Index, watched) == nil {
