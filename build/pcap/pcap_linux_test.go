@@ -2,7 +2,6 @@ package pcap
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -13,32 +12,17 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 )
 
-func TestMain(m *testing.M) {
-	code, done, err := netlab.Enter()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		if os.Getenv("CI") != "" {
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	if done {
-		os.Exit(code)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(netlabtest.Main(m)) }
 
 // tshark shows the fields of each frame of a capture, a line a frame, tab between fields.
 func tshark(t *testing.T, capture []byte, fields ...string) []string {
 	t.Helper()
 	path, err := exec.LookPath("tshark")
 	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("tshark is missing")
-		}
-		t.Skip("tshark is not installed")
+		netlabtest.Missing(t, "tshark is not installed (apt install tshark)")
 	}
 	file := filepath.Join(t.TempDir(), "capture.pcap")
 	if err := os.WriteFile(file, capture, 0o644); err != nil {
@@ -85,16 +69,8 @@ func TestAFrameOfAnUnknownInterfaceIsAnError(t *testing.T) {
 
 // Both ends of a wire are recorded, with checksums in place and in the order of time.
 func TestARecordingShowsBothEnds(t *testing.T) {
-	lab := netlab.New()
-	defer lab.Close()
-	var spaces [2]*netlab.Namespace
-	var err error
-	for i, name := range []string{"a", "b"} {
-		if spaces[i], err = lab.Namespace(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a, b := spaces[0], spaces[1]
+	lab, ns := netlabtest.New(t, "a", "b")
+	a, b := ns[0], ns[1]
 	for _, err := range []error{
 		lab.Veth(netlab.End{NS: a, Name: "eth0"}, netlab.End{NS: b, Name: "eth0"}),
 		a.AddAddress("eth0", netip.MustParsePrefix("2001:db8::a/64")),
@@ -111,11 +87,7 @@ func TestARecordingShowsBothEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var conn net.Conn
-	if err := a.Do(func() error { conn, err = net.Dial("udp6", "[2001:db8::b]:9"); return err }); err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := netlabtest.Open(t, a, func() (net.Conn, error) { return net.Dial("udp6", "[2001:db8::b]:9") })
 	seen := func(text string) (out, in int) {
 		for i, f := range r.Frames() {
 			switch {
