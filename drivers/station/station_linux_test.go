@@ -2,7 +2,6 @@ package station_test
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -12,24 +11,12 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/drivers/station"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
-func TestMain(m *testing.M) {
-	code, done, err := netlab.Enter()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		if os.Getenv("CI") != "" {
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	if done {
-		os.Exit(code)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(netlabtest.Main(m)) }
 
 var (
 	careOf   = netip.MustParseAddr("2001:db8:1::9")
@@ -46,11 +33,8 @@ type bench struct {
 
 func open(t *testing.T) *bench {
 	t.Helper()
-	lab := netlab.New()
-	t.Cleanup(func() { lab.Close() })
-	node, err1 := lab.Namespace("node")
-	air, err2 := lab.Namespace("air")
-	must(t, err1, err2)
+	lab, ns := netlabtest.New(t, "node", "air")
+	node, air := ns[0], ns[1]
 	must(t, lab.Veth(netlab.End{NS: node, Name: "wlan0", Hardware: nodeHW}, netlab.End{NS: air, Name: "ap", Hardware: routerHW}))
 	b := &bench{node: node, air: air}
 	b.open(t)
@@ -59,8 +43,7 @@ func open(t *testing.T) *bench {
 
 func (b *bench) open(t *testing.T) {
 	t.Helper()
-	must(t, b.node.Do(func() (err error) { b.station, err = station.Open("wlan0"); return err }))
-	t.Cleanup(func() { b.station.Close() })
+	b.station = netlabtest.Open(t, b.node, func() (*station.Station, error) { return station.Open("wlan0") })
 }
 
 func must(t *testing.T, errs ...error) {
@@ -148,12 +131,7 @@ func TestAnAddressAndItsRouterAreThereAtOnce(t *testing.T) {
 	must(t, b.station.SetRouter(routerLL, routerHW, 30*time.Minute))
 
 	must(t, b.air.AddAddress("ap", netip.MustParsePrefix("2001:db8:1::1/64")), b.air.SetSysctl("net/ipv6/conf/all/forwarding", "1"))
-	var conn net.Conn
-	must(t, b.node.Do(func() (err error) {
-		conn, err = net.Dial("udp6", "[2001:db8:ffff::1]:9")
-		return err
-	}))
-	defer conn.Close()
+	conn := netlabtest.Open(t, b.node, func() (net.Conn, error) { return net.Dial("udp6", "[2001:db8:ffff::1]:9") })
 	if from := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); from != careOf {
 		t.Errorf("packets leave from %v, want %v", from, careOf)
 	}
