@@ -2,7 +2,6 @@ package forward
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 // Both ends in the kernel, and mixed.
 func TestKernelCarriesAConversation(t *testing.T) {
+	needTunnels(t)
 	for _, router := range []Backend{External, Plain, TUN} {
 		for _, node := range []Backend{Plain, TUN} {
 			t.Run(fmt.Sprintf("router %s, node %s", router, node), func(t *testing.T) {
@@ -62,28 +62,6 @@ func (n *network) nodeGuard() *guard.Node {
 	n.must(n.mn.Do(func() (err error) { g, err = guard.OpenNode(); return err }))
 	n.t.Cleanup(func() { g.Close(false) })
 	return g
-}
-
-// nodeState lists the home addresses and the rules of ours at mn.
-func (n *network) nodeState() (all []string) {
-	n.t.Helper()
-	n.must(n.mn.Do(func() error {
-		nl, err := dialRTNL()
-		if err != nil {
-			return err
-		}
-		defer nl.Close()
-		rules, err := nl.rules()
-		for _, ru := range rules {
-			all = append(all, ru.String())
-		}
-		local, err2 := nl.isLocal(1, homeAddr)
-		if local {
-			all = append(all, homeAddr.String())
-		}
-		return errors.Join(err, err2)
-	}))
-	return all
 }
 
 // The kernel's device would take any packet from the router, or from who gives himself out as that.

@@ -1,8 +1,11 @@
 package forward
 
 import (
+	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -72,5 +75,171 @@ func TestBothEndsCarryAConversation(t *testing.T) {
 	c := n.listen(n.cn, peer, 0)
 	if err := ask(c, netip.AddrPortFrom(homeAddr, 5000), "hello", 2*time.Second); err != nil {
 		t.Fatalf("no echo through the tunnel: %v\nrouter %v\nnode %v", err, counters(router), counters(node))
+	}
+}
+
+// nodeState lists the home addresses and the rules of ours at mn.
+func (n *network) nodeState() (all []string) {
+	n.t.Helper()
+	n.must(n.mn.Do(func() error {
+		nl, err := dialRTNL()
+		if err != nil {
+			return err
+		}
+		defer nl.Close()
+		rules, err := nl.rules()
+		for _, ru := range rules {
+			all = append(all, ru.String())
+		}
+		for _, home := range []netip.Addr{homeAddr, homeTwo} {
+			local, localErr := nl.isLocal(1, home)
+			if local {
+				all = append(all, home.String())
+			}
+			err = errors.Join(err, localErr)
+		}
+		return err
+	}))
+	return all
+}
+
+func TestNodeEndsWithUnbind(t *testing.T) {
+	n := newNetwork(t)
+	e := n.node(NodeConfig{Backend: TUN})
+	two := Binding{Home: homeTwo, Router: routerAddr, CareOf: careOf}
+	n.must(e.Bind(bound))
+	n.must(e.Bind(bound)) // no error
+	n.must(e.Bind(two))
+	if got := counters(e)["bindings"]; got != 2 {
+		t.Errorf("bindings = %d, want 2", got)
+	}
+	n.must(e.Unbind(homeAddr))
+	n.must(e.Unbind(homeAddr)) // no error
+	if got := strings.Join(n.nodeState(), ", "); !strings.Contains(got, homeTwo.String()) || strings.Contains(got, homeAddr.String()) {
+		t.Errorf("after Unbind of one the node has: %s", got)
+	}
+	n.must(e.Close())
+	n.must(e.Close()) // no error
+	if got := n.nodeState(); len(got) != 0 {
+		t.Errorf("after Close the node has: %v", got)
+	}
+	if err := e.Bind(bound); !errors.Is(err, errClosed) {
+		t.Errorf("Bind after Close: %v", err)
+	}
+}
+
+// A home address is there for what runs from it; what is new starts from the address of the link.
+func TestNodeStartsNothingFromItsHomeAddress(t *testing.T) {
+	n := newNetwork(t)
+	e := n.node(NodeConfig{Backend: TUN})
+	n.must(e.Bind(Binding{Home: netip.MustParseAddr("2001:db8:c::100"), Router: routerAddr, CareOf: careOf}))
+	var local netip.AddrPort
+	n.must(n.mn.Do(func() error {
+		// The home address shares more bits with the correspondent's than the care-of address does.
+		c, err := net.DialUDP("udp6", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9)))
+		if err != nil {
+			return err
+		}
+		local = c.LocalAddr().(*net.UDPAddr).AddrPort()
+		return c.Close()
+	}))
+	if !netip.MustParsePrefix("2001:db8:2::/64").Contains(local.Addr()) {
+		t.Errorf("a new connection starts from %s", local.Addr())
+	}
+}
+
+// TestNodeFromItsRouterOnly: what the node takes out of the tunnel is for the home address and from its router.
+func TestNodeFromItsRouterOnly(t *testing.T) {
+	n := newNetwork(t)
+	e := n.node(NodeConfig{Backend: TUN})
+	n.must(e.Bind(bound))
+	for _, c := range []struct {
+		name         string
+		outer, inner netip.Addr
+		to           netip.Addr
+		counter      string
+	}{
+		{"from its router", routerAddr, homeAddr, careOf, "in_packets"},
+		{"from somebody else", peer, homeAddr, careOf, "in_wrong_outer"},
+		{"to another address of the node", routerAddr, homeAddr, careOfTwo, "in_wrong_outer"},
+		{"for another address", routerAddr, careOf, careOf, "in_no_binding"},
+		{"for all nodes", routerAddr, netip.MustParseAddr("ff02::1"), careOf, "in_bad_scope"},
+	} {
+		before := counters(e)[c.counter]
+		n.inject(n.ar, tunnelled(c.outer, c.to, -1, udp(peer, c.inner, 64, c.name)))
+		waitCount(t, e, c.counter, before+1)
+	}
+}
+
+// The node's own packets are told the path's size like anybody's.
+func TestNodePacketTooBig(t *testing.T) {
+	n := newNetwork(t)
+	n.must(n.mn.SetMTU("wl0", 1400))
+	e := n.node(NodeConfig{Backend: TUN, MTU: 1460})
+	n.must(e.Bind(bound))
+	c := n.listen(n.mn, homeAddr, 5000)
+	send := func(size int) {
+		_, err := c.WriteToUDPAddrPort(make([]byte, size-48), netip.AddrPortFrom(peer, 9))
+		n.must(err)
+	}
+	send(1361)
+	p := n.mnIn.wait("Packet Too Big to itself", isICMP(icmpPacketTooBig))
+	if mtu := binary.BigEndian.Uint32(p[44:]); mtu != 1360 || destination(p) != homeAddr.As16() {
+		t.Errorf("Packet Too Big says %d to %x, want 1360 to the home address", mtu, destination(p))
+	}
+	send(1360)
+	p = n.arIn.wait("the tunnel packet", isTunnel(careOf, routerAddr, ""))
+	if len(p) != 1400 {
+		t.Errorf("the tunnel packet has %d octets, want 1400", len(p))
+	}
+}
+
+// What a node that died left does not stand in the way of the next one.
+func TestNodeAfterACrash(t *testing.T) {
+	n := newNetwork(t)
+	n.must(n.mn.Do(func() error {
+		nl, err := dialRTNL()
+		if err != nil {
+			return err
+		}
+		defer nl.Close()
+		return errors.Join(nl.addRule(fromHome(homeTwo, nodeTable)), nl.addRule(fromHome(homeAddr, nodeTable+3)))
+	}))
+	e := n.node(NodeConfig{Backend: TUN})
+	if got := n.nodeState(); len(got) != 0 {
+		t.Errorf("an earlier process's %v is left", got)
+	}
+	n.must(e.Bind(bound))
+	var removed []string
+	n.must(e.Close())
+	n.must(n.mn.Do(func() (err error) {
+		nl, err := dialRTNL()
+		if err != nil {
+			return err
+		}
+		defer nl.Close()
+		if err := nl.addRule(fromHome(homeTwo, nodeTable)); err != nil {
+			return err
+		}
+		removed, err = CleanupNode()
+		return err
+	}))
+	if len(removed) != 1 || !strings.Contains(removed[0], homeTwo.String()) {
+		t.Errorf("CleanupNode says %q, want the rule", removed)
+	}
+}
+
+func TestWrongConfigurations(t *testing.T) {
+	for _, cfg := range []Config{
+		{Backend: "best"}, {Device: "a-name-that-is-too-long"}, {Device: "a/b"}, {Device: "."},
+	} {
+		if f, err := Open(cfg, nil); err == nil {
+			f.Close(false)
+			t.Errorf("Open(%+v) was taken", cfg)
+		}
+		if e, err := OpenNode(NodeConfig{Backend: cfg.Backend, Device: cfg.Device}); err == nil {
+			e.Close()
+			t.Errorf("OpenNode with %+v was taken", cfg)
+		}
 	}
 }
