@@ -46,7 +46,7 @@ func (m *Node) Encrypt(key *rsa.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mobilenode.Encrypt(spki, m.Key)
+	return mobilenode.Encrypt(spki, m.Key, false)
 }
 
 // KeyRequest is the next Key Exchange Request, with the encrypted key as data.

@@ -44,7 +44,7 @@ func vectorKey(t testing.TB) *rsa.PrivateKey {
 // LKE-AR-6: the Key Exchange Data is decrypted to the 16 octets of Kbm.
 func TestDecryptVector(t *testing.T) {
 	var key [KeyLen]byte
-	NewSoftware(vectorKey(t), rand.Reader).Decrypt(&key, unhex(t, keyExchangeData))
+	NewSoftware(vectorKey(t), PKCS1v15, rand.Reader).Decrypt(&key, unhex(t, keyExchangeData))
 	if hex.EncodeToString(key[:]) != keyExchanged {
 		t.Errorf("got %x, want %s", key, keyExchanged)
 	}
@@ -97,12 +97,12 @@ func TestWrongCiphertextGivesRandomOctets(t *testing.T) {
 		octets := bytes.Repeat([]byte{0xc3}, KeyLen)
 		var got [KeyLen]byte
 		// crypto/rsa may read from the source on its own account after we did.
-		NewSoftware(key, io.MultiReader(bytes.NewReader(octets), rand.Reader)).Decrypt(&got, ciphertext)
+		NewSoftware(key, PKCS1v15, io.MultiReader(bytes.NewReader(octets), rand.Reader)).Decrypt(&got, ciphertext)
 		if !bytes.Equal(got[:], octets) {
 			t.Errorf("%s: got %x, not the random octets", name, got)
 		}
 		var a, b [KeyLen]byte
-		d := NewSoftware(key, rand.Reader)
+		d := NewSoftware(key, PKCS1v15, rand.Reader)
 		d.Decrypt(&a, ciphertext)
 		d.Decrypt(&b, ciphertext)
 		if a == b {
@@ -114,7 +114,7 @@ func TestWrongCiphertextGivesRandomOctets(t *testing.T) {
 // LKE-AR-6: no counter and no result tells a right ciphertext from a wrong one.
 func TestEngineDoesNotTellErrorsApart(t *testing.T) {
 	key := vectorKey(t)
-	e := New(NewSoftware(key, rand.Reader), 1, 64)
+	e := New(NewSoftware(key, PKCS1v15, rand.Reader), 1, 64)
 	defer e.Close()
 	ciphertexts := wrong(t, key)
 	ciphertexts["right"] = unhex(t, keyExchangeData)
@@ -148,7 +148,7 @@ func TestEngineDoesNotTellErrorsApart(t *testing.T) {
 
 // A Decrypter serves several workers at once.
 func TestDecryptConcurrently(t *testing.T) {
-	d, ciphertext := NewSoftware(vectorKey(t), rand.Reader), unhex(t, keyExchangeData)
+	d, ciphertext := NewSoftware(vectorKey(t), PKCS1v15, rand.Reader), unhex(t, keyExchangeData)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {

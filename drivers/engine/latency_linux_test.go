@@ -62,7 +62,7 @@ func measureOnOneCPU(t *testing.T) {
 	if runtime.NumCPU() != 1 {
 		t.Fatalf("%d CPUs", runtime.NumCPU())
 	}
-	slow := slowRSA{NewSoftware(vectorKey(t), rand.Reader), unhex(t, keyExchangeData)}
+	slow := slowRSA{NewSoftware(vectorKey(t), PKCS1v15, rand.Reader), unhex(t, keyExchangeData)}
 	runtime.GOMAXPROCS(Procs(Workers()))
 	idle := measureEcho(t, "idle", 300)
 

@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 	const second = time.Second
 	wantLKE := LKE{
 		MaxLifetime: 7200 * second, RequestInterval: 3 * second, RequestBackoffMax: 48 * second, DADTransmits: 1, RetransTimer: second,
-		RequestFinished: true, FinishedTimeout: 3 * second, MaxBinding: 7200 * second, KeyBits: 2048,
+		RequestFinished: true, FinishedTimeout: 3 * second, MaxBinding: 7200 * second, Padding: "pkcs1", KeyBits: 2048,
 	}
 	if c.LKE != wantLKE {
 		t.Errorf("lke %+v", c.LKE)

@@ -99,6 +99,7 @@ func lkeTable(l *LKE) table {
 			{name: "max_binding", def: "7200", set: func(v string) *fault {
 				return span{least: 4 * second, most: 65534 * second, whole: true, example: "7200"}.set(&l.MaxBinding, v)
 			}},
+			{name: "padding", def: "pkcs1", set: func(v string) *fault { return setChoice(&l.Padding, v, "pkcs1", "oaep") }},
 			{name: "key_bits", def: "2048", set: func(v string) *fault { return setInt(&l.KeyBits, v, 1024, 4096, "2048") }},
 		},
 	}

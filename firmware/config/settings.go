@@ -57,7 +57,8 @@ type LKE struct {
 	RequestFinished   bool
 	FinishedTimeout   time.Duration
 	MaxBinding        time.Duration
-	KeyBits           int // for keygen
+	Padding           string // of the encrypted keys: "pkcs1" or "oaep"
+	KeyBits           int    // for keygen
 }
 
 // CodePoints are the numbers of LKE, which collide with those that IANA gave to others.

@@ -175,8 +175,15 @@ func (d *Daemon) open() error {
 		d.workers = engine.Workers()
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
-	d.engine = engine.New(engine.NewSoftware(key, rand.Reader), d.workers, g.Queue)
+	d.engine = engine.New(engine.NewSoftware(key, padding(d.config.LKE.Padding), rand.Reader), d.workers, g.Queue)
 	return d.begin(&key.PublicKey)
+}
+
+func padding(name string) engine.Padding {
+	if name == "oaep" {
+		return engine.OAEP
+	}
+	return engine.PKCS1v15
 }
 
 // begin starts the cores on drivers that are open.

@@ -31,13 +31,14 @@ func (d *Daemon) reloads(ctx context.Context, signals <-chan os.Signal) {
 
 // reload takes over new settings without losing an association or a binding.
 func (d *Daemon) reload(c *config.Config) {
-	for _, what := range fixed(&d.config.Global, &c.Global) {
+	for _, what := range fixed(d.config, c) {
 		d.log.Warn("reload: this changes at the next start only", "option", what)
 	}
 	// What is fixed stays as it was, so that status says what is.
 	c.Global.StateDir, c.Global.Control, c.Global.LKEKey = d.config.Global.StateDir, d.config.Global.Control, d.config.Global.LKEKey
 	c.Global.Tunnel, c.Global.TunnelDevice, c.Global.TunnelMTU = d.config.Global.Tunnel, d.config.Global.TunnelDevice, d.config.Global.TunnelMTU
 	c.Global.Workers, c.Global.Queue = d.config.Global.Workers, d.config.Global.Queue
+	c.LKE.Padding = d.config.LKE.Padding
 	d.config = c
 	if d.options.Level != nil {
 		d.options.Level.Set(c.Global.LogLevel)
@@ -68,7 +69,8 @@ func (d *Daemon) reload(c *config.Config) {
 }
 
 // fixed names the options that only a start takes over.
-func fixed(old, new *config.Global) []string {
+func fixed(before, after *config.Config) []string {
+	old, new := &before.Global, &after.Global
 	var names []string
 	for _, o := range []struct {
 		name    string
@@ -82,6 +84,7 @@ func fixed(old, new *config.Global) []string {
 		{"tunnel_mtu", old.TunnelMTU != new.TunnelMTU},
 		{"workers", old.Workers != new.Workers},
 		{"queue", old.Queue != new.Queue},
+		{"padding", before.LKE.Padding != after.LKE.Padding},
 	} {
 		if o.changed {
 			names = append(names, o.name)

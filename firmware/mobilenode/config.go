@@ -24,6 +24,7 @@ type Config struct {
 	Plain    bool          // no Local Key Exchange, with any router
 	Lifetime time.Duration // asked for, for keys and bindings; 0: the most there is
 	MinBits  int           // least RSA key accepted of a router; 0: 1024
+	OAEP     bool          // encrypt keys as OAEP says: routers have to be told, too
 	Tunnel   forward.Backend
 	Control  string // path of the control socket; "": ControlPath(Interface)
 

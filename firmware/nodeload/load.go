@@ -159,7 +159,7 @@ func (l *load) encrypt(ctx context.Context) {
 	for e := range l.work {
 		in := lke.Input{Kind: lke.InCiphertext, Job: e.job}
 		var err error
-		in.Octets, err = mobilenode.Encrypt(e.spki, e.key)
+		in.Octets, err = mobilenode.Encrypt(e.spki, e.key, false)
 		in.Failed = err != nil
 		select {
 		case l.encrypted <- encrypted{e.m, in}:

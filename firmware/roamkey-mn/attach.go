@@ -23,6 +23,7 @@ func attach(ctx context.Context, args []string, out, errs io.Writer) error {
 	f.BoolVar(&cfg.Plain, "plain", false, "no Local Key Exchange, with any router")
 	f.DurationVar(&cfg.Lifetime, "lifetime", 0, "lifetime to ask for, of keys and bindings (default: the most)")
 	f.IntVar(&cfg.MinBits, "min-bits", 1024, "least length of a router's RSA key")
+	f.BoolVar(&cfg.OAEP, "oaep", false, "pad keys as OAEP says (routers: option padding 'oaep')")
 	f.StringVar((*string)(&cfg.Tunnel), "tunnel", string(forward.Auto), "who unpacks what is tunnelled: kernel, tun, or auto")
 	f.StringVar(&cfg.Control, "control", "", "path of the control socket, instead of\n"+mobilenode.ControlPath("INTERFACE"))
 	f.BoolVar(&cfg.JSON, "status-json", false, "tell what happens in lines of JSON")
