@@ -88,13 +88,14 @@ func TestARecordingShowsBothEnds(t *testing.T) {
 		}
 	}
 	conn := netlabtest.Open(t, a, func() (net.Conn, error) { return net.Dial("udp6", "[2001:db8::b]:9") })
+	// The first one that left and the first one that arrived: of the last ones the end may not be recorded yet.
 	seen := func(text string) (out, in int) {
 		for i, f := range r.Frames() {
 			switch {
 			case !bytes.Contains(f.Octets, []byte(text)) || f.Octets[20] != 17: // an ICMPv6 error holds it, too
-			case f.Outgoing && f.Interface == 0:
+			case out == 0 && f.Outgoing && f.Interface == 0:
 				out = i + 1
-			case !f.Outgoing && f.Interface == 1:
+			case in == 0 && !f.Outgoing && f.Interface == 1:
 				in = i + 1
 			}
 		}
