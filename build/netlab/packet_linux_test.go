@@ -47,14 +47,6 @@ func arrives(t *testing.T, c *netlab.Capture, packet []byte) {
 	}
 }
 
-func capture(t *testing.T, ns *netlab.Namespace) *netlab.Capture {
-	t.Helper()
-	c, err := ns.Capture()
-	must(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
 // Packets are injected whole, and seen where they arrive but not where they leave.
 func TestInjectedPacketsAreCaptured(t *testing.T) {
 	lab, ns := netlabtest.New(t, "a", "b")
@@ -64,7 +56,7 @@ func TestInjectedPacketsAreCaptured(t *testing.T) {
 		a.AddAddress("eth0", netip.MustParsePrefix("2001:db8::a/64")),
 		b.AddAddress("eth0", netip.MustParsePrefix("2001:db8::b/64")),
 	)
-	here, there := capture(t, a), capture(t, b)
+	here, there := netlabtest.Capture(t, a), netlabtest.Capture(t, b)
 	for _, p := range [][]byte{
 		words("2001:db8:5::5", "2001:db8::b", "of nobody's address"),
 		words("fe80::5", "ff02::1", "on the link"),
@@ -108,7 +100,7 @@ func TestFramesOfAVLAN(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	seen := capture(t, b)
+	seen := netlabtest.Capture(t, b)
 	packet := words("2001:db8::a", "2001:db8::b", "tagged")
 	frame := func(tag ...byte) []byte {
 		f := append(append([]byte(nil), hw[:]...), 2, 0, 0, 0, 0, 0xa)
@@ -137,7 +129,7 @@ func TestRoutesThatDependOnTheSource(t *testing.T) {
 			router.AddSourceRoute(destination, prefix, far, name))
 	}
 	for i, source := range []string{"2001:db8:1::1", "2001:db8:2::1"} {
-		c := capture(t, ns[1+i])
+		c := netlabtest.Capture(t, ns[1+i])
 		from := &net.UDPAddr{IP: net.ParseIP(source)}
 		socket := netlabtest.Open(t, router, func() (*net.UDPConn, error) { return net.ListenUDP("udp6", from) })
 		_, err := socket.WriteTo([]byte(source), &net.UDPAddr{IP: net.ParseIP("2001:db8:9::9"), Port: 9})

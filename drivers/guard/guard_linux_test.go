@@ -14,6 +14,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -53,7 +54,7 @@ func TestKernelIsSilentAboutMobilityHeaders(t *testing.T) {
 			t.Errorf("%s: %d ICMPv6 errors left the router", name, got)
 		}
 		dropped++
-		if got := counter(t, g, "mobility_header"); got != dropped {
+		if got := netlabtest.Counter(t, g, "mobility_header"); got != dropped {
 			t.Errorf("%s: counted %d, want %d", name, got, dropped)
 		}
 	}
@@ -96,7 +97,7 @@ func TestTransitIsNotTouched(t *testing.T) {
 		t.Log(name)
 		n.farIn.sees(p)
 	}
-	if got := counter(t, g, "mobility_header") + counter(t, g, "tunnel_source"); got != 0 {
+	if got := netlabtest.Counter(t, g, "mobility_header") + netlabtest.Counter(t, g, "tunnel_source"); got != 0 {
 		t.Errorf("%d packets in transit were counted as dropped", got)
 	}
 }
@@ -128,10 +129,7 @@ func list(t *testing.T, n *network) string {
 	path, err := exec.LookPath("nft")
 	if err != nil {
 		if path = "/usr/sbin/nft"; !exists(path) {
-			if os.Getenv("CI") == "true" {
-				t.Fatal("nft is not installed (apt install nftables)")
-			}
-			t.Skip("nft is not installed")
+			netlabtest.Missing(t, "nft is not installed (apt install nftables)")
 		}
 	}
 	out, err := n.router.Run(5*time.Second, path, "list", "ruleset")
@@ -229,7 +227,7 @@ func TestOnlyBoundPairsMayTunnel(t *testing.T) {
 	} {
 		before := uint64(0)
 		if c.counter != "" {
-			before = counter(t, g, c.counter)
+			before = netlabtest.Counter(t, g, c.counter)
 		}
 		for _, p := range c.packets {
 			n.send(p)
@@ -241,7 +239,7 @@ func TestOnlyBoundPairsMayTunnel(t *testing.T) {
 		if c.counter == "" {
 			continue
 		}
-		if got := counter(t, g, c.counter) - before; got != uint64(len(c.packets)) {
+		if got := netlabtest.Counter(t, g, c.counter) - before; got != uint64(len(c.packets)) {
 			t.Errorf("%s: %s rose by %d, want %d", c.name, c.counter, got, len(c.packets))
 		}
 	}
@@ -259,7 +257,7 @@ func TestOnlyBoundPairsMayTunnel(t *testing.T) {
 	if got := arrived(); got != 1 {
 		t.Error("tunnel packets are still checked after CheckTunnels(false)")
 	}
-	if got := counter(t, g, "mobility_header"); got != 0 {
+	if got := netlabtest.Counter(t, g, "mobility_header"); got != 0 {
 		t.Errorf("mobility headers within tunnels were counted: %d", got)
 	}
 }
@@ -312,13 +310,13 @@ func TestTableComesBack(t *testing.T) {
 			n.must(g.AddTunnel(nodeAddr, homeAddr))
 			n.send(bindingUpdate(nodeAddr, routerAddr, netip.Addr{}))
 			n.fence()
-			if got := counter(t, g, "mobility_header"); got != 1 {
+			if got := netlabtest.Counter(t, g, "mobility_header"); got != 1 {
 				t.Fatalf("mobility_header = %d, want 1", got)
 			}
 			rival := n.rival()
 
 			n.must(harm(rival))
-			eventually(t, "restoring the table", func() bool { return counter(t, g, "table_restored") > 0 })
+			netlabtest.Await(t, "restoring the table", func() bool { return netlabtest.Counter(t, g, "table_restored") > 0 })
 			if !g.Present() {
 				t.Fatal("the table is not whole after it was restored")
 			}
@@ -326,7 +324,7 @@ func TestTableComesBack(t *testing.T) {
 			if problems(n.fence()) != 0 {
 				t.Error("the kernel answers after the table was restored")
 			}
-			if got := counter(t, g, "mobility_header"); got != 2 {
+			if got := netlabtest.Counter(t, g, "mobility_header"); got != 2 {
 				t.Errorf("mobility_header = %d, want 2: what was counted before is lost", got)
 			}
 			have, err := g.tunnels.read(rival, Table)
@@ -396,7 +394,7 @@ func TestPairsOutliveACrash(t *testing.T) {
 	}
 	n.send(tunnel(farAddr, routerAddr, bindingUpdate(homeAddr, farAddr, netip.Addr{})))
 	n.fence()
-	if got := counter(t, second, "tunnel_source"); got != 1 {
+	if got := netlabtest.Counter(t, second, "tunnel_source"); got != 1 {
 		t.Errorf("tunnel_source = %d, want 1: tunnels are no longer checked after a crash", got)
 	}
 }

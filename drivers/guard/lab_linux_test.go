@@ -5,13 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/frames"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -36,18 +37,8 @@ type network struct {
 
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for network namespaces")
-	}
-	n := &network{t: t}
-	lab := netlab.New()
-	t.Cleanup(func() { lab.Close() })
-	ns := func(name string) *netlab.Namespace {
-		s, err := lab.Namespace(name)
-		n.must(err)
-		return s
-	}
-	n.node, n.router, n.far = ns("node"), ns("router"), ns("far")
+	lab, ns := netlabtest.New(t, "node", "router", "far")
+	n := &network{t: t, node: ns[0], router: ns[1], far: ns[2]}
 	n.must(lab.Veth(netlab.End{NS: n.node, Name: "wl0"}, netlab.End{NS: n.router, Name: "lan0"}))
 	n.must(lab.Veth(netlab.End{NS: n.far, Name: "far0"}, netlab.End{NS: n.router, Name: "up0"}))
 	for _, a := range []struct {
@@ -89,24 +80,18 @@ func (n *network) send(packet []byte) { n.t.Helper(); n.sendFrom(n.node, packet)
 
 func (n *network) sendFrom(ns *netlab.Namespace, packet []byte) {
 	n.t.Helper()
-	to := &unix.SockaddrInet6{Addr: [16]byte(packet[24:40])}
-	if dst := netip.AddrFrom16(to.Addr); dst.IsLinkLocalUnicast() || dst.IsMulticast() {
-		link, err := ns.Link("wl0")
+	if err := ns.Inject(packet, "wl0"); !errors.Is(err, unix.EPERM) { // nftables drops it on its way out
 		n.must(err)
-		to.ZoneId = uint32(link.Index)
 	}
-	n.must(ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		err = unix.Sendto(fd, packet, 0, to)
-		if errors.Is(err, unix.EPERM) {
-			return nil // nftables drops it on its way out
-		}
-		return err
-	}))
+}
+
+// sendRaw sends a packet in a frame, for those from the unspecified address.
+func (n *network) sendRaw(packet []byte) {
+	n.t.Helper()
+	link, err := n.node.Link("wl0")
+	n.must(err)
+	group := ipv6.MulticastLinkAddr(netip.AddrFrom16([16]byte(packet[24:40])))
+	n.must(n.node.SendFrame("wl0", frames.Append(nil, group, link.Hardware, packet)))
 }
 
 // fence sends an echo request to the router and waits for the reply: what was sent before has been dealt with then. It
@@ -142,42 +127,21 @@ func problems(packets [][]byte) (count int) {
 
 // capture sees the IPv6 packets that arrive at a namespace, as Roamkey's own packet sockets do.
 type capture struct {
-	n  *network
-	fd int
+	n *network
+	c *netlab.Capture
 }
 
 func (n *network) capture(ns *netlab.Namespace) *capture {
 	n.t.Helper()
-	c := &capture{n: n}
-	n.must(ns.Do(func() (err error) {
-		const ethIPv6 = 0x86dd
-		order := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, ethIPv6))
-		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(order))
-		return err
-	}))
-	n.t.Cleanup(func() { unix.Close(c.fd) })
-	return c
+	return &capture{n, netlabtest.Capture(n.t, ns)}
 }
 
 // next gives the next packet that arrives within the given time, or nil.
 func (c *capture) next(limit time.Duration) []byte {
 	c.n.t.Helper()
-	buffer := make([]byte, 1<<16)
-	for end := time.Now().Add(limit); ; {
-		left := time.Until(end)
-		if left <= 0 {
-			return nil
-		}
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}, int(left/time.Millisecond)+1)
-		n, from, err := unix.Recvfrom(c.fd, buffer, unix.MSG_DONTWAIT)
-		if err != nil {
-			continue
-		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
-			continue
-		}
-		return bytes.Clone(buffer[:n])
-	}
+	p, err := c.c.Next(limit)
+	c.n.must(err)
+	return p
 }
 
 // sees waits for a packet that ends like p.
@@ -203,48 +167,4 @@ func bindingUpdate(src, dst, home netip.Addr) []byte {
 	}
 	binary.BigEndian.PutUint16(mh[4:], ipv6.Checksum(from, dst, ipv6.ProtoMobility, mh))
 	return ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: 255, HomeAddress: home}, ipv6.ProtoMobility, mh)
-}
-
-func counter(t *testing.T, g interface{ Counters(func(string, uint64)) }, name string) uint64 {
-	t.Helper()
-	value, found := uint64(0), false
-	g.Counters(func(n string, v uint64) {
-		if n == name {
-			value, found = v, true
-		}
-	})
-	if !found {
-		t.Fatalf("no counter %s", name)
-	}
-	return value
-}
-
-// eventually waits until what it is given is true.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(3 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s did not happen", what)
-		}
-	}
-}
-
-// sendRaw sends a frame, for packets from the unspecified address.
-func (n *network) sendRaw(packet []byte) {
-	n.t.Helper()
-	link, err := n.node.Link("wl0")
-	n.must(err)
-	n.must(n.node.Do(func() error {
-		const ethIPv6 = 0x86dd
-		order := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, ethIPv6))
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		group := ipv6.MulticastLinkAddr(netip.AddrFrom16([16]byte(packet[24:40])))
-		to := &unix.SockaddrLinklayer{Protocol: order, Ifindex: link.Index, Halen: 6}
-		copy(to.Addr[:], group[:])
-		return unix.Sendto(fd, packet, 0, to)
-	}))
 }

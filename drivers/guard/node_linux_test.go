@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -44,7 +45,7 @@ func TestKernelDoesNotDefendAnAuthenticatedSolicitation(t *testing.T) {
 		{"authentication request behind a nonce", append(bytes.Clone(nonce), authentication()...), false},
 		{"authentication request before another option", append(authentication(), nonce...), false},
 	} {
-		before := counter(t, g, "authenticated_solicitation")
+		before := netlabtest.Counter(t, g, "authenticated_solicitation")
 		p := solicitation(c.options...)
 		n.sendRaw(p)
 		n.routerIn.sees(p)
@@ -55,7 +56,7 @@ func TestKernelDoesNotDefendAnAuthenticatedSolicitation(t *testing.T) {
 		if answered != c.answered {
 			t.Errorf("%s: answered %v, want %v", c.name, answered, c.answered)
 		}
-		if got := counter(t, g, "authenticated_solicitation") - before; (got == 0) != c.answered {
+		if got := netlabtest.Counter(t, g, "authenticated_solicitation") - before; (got == 0) != c.answered {
 			t.Errorf("%s: counted %d", c.name, got)
 		}
 	}
@@ -66,7 +67,7 @@ func TestKernelDoesNotDefendAnAuthenticatedSolicitation(t *testing.T) {
 	}
 
 	n.must(n.rival().flushRuleset())
-	eventually(t, "restoring the table", func() bool { return counter(t, g, "table_restored") == 1 })
+	netlabtest.Await(t, "restoring the table", func() bool { return netlabtest.Counter(t, g, "table_restored") == 1 })
 	if !g.Present() {
 		t.Error("the table is not whole after it was restored")
 	}
@@ -108,7 +109,7 @@ func TestTunnelDeviceIsHeldToItsHomeAddresses(t *testing.T) {
 	if reached(other) {
 		t.Error("another address is reached")
 	}
-	if got := counter(t, g, "tunnel_destination"); got == 0 {
+	if got := netlabtest.Counter(t, g, "tunnel_destination"); got == 0 {
 		t.Error("tunnel_destination is not counted")
 	}
 	n.must(g.AddHome("up0", other))
@@ -156,7 +157,7 @@ func TestKernelIsSilentAboutTunnelPackets(t *testing.T) {
 			t.Errorf("%s: leaves the router: %v, want %v", c.name, left, c.leaves)
 		}
 	}
-	if got := counter(t, g, "port_unreachable"); got != 2 {
+	if got := netlabtest.Counter(t, g, "port_unreachable"); got != 2 {
 		t.Errorf("port_unreachable = %d, want 2", got)
 	}
 }

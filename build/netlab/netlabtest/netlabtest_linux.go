@@ -68,6 +68,17 @@ func Open[T io.Closer](t testing.TB, ns *netlab.Namespace, open func() (T, error
 	return opened
 }
 
+// Capture captures what arrives at a namespace until the test ends.
+func Capture(t testing.TB, ns *netlab.Namespace) *netlab.Capture {
+	t.Helper()
+	c, err := ns.Capture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 // Await waits for a condition.
 func Await(t testing.TB, what string, condition func() bool) {
 	t.Helper()
