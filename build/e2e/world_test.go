@@ -42,7 +42,7 @@ config link 'lan'
 	option ra_min_delay '0.05'
 
 config lke 'lke'
-	option retrans_timer '0.2'
+	option retrans_timer '0.4'
 	option request_interval '1'
 `
 
@@ -73,6 +73,7 @@ func newWorld(t *testing.T) *world {
 	if refused != nil {
 		t.Skip(refused)
 	}
+	dir := t.TempDir() // before the lab, as it is to be removed after all programs have ended
 	w := &world{t: t, lab: netlab.New()}
 	t.Cleanup(func() { check(t, w.lab.Close()) })
 	w.cell, w.router, w.up = w.namespace("cell"), w.namespace("router"), w.namespace("up")
@@ -93,7 +94,6 @@ func newWorld(t *testing.T) *world {
 	w.access = rig.Router{Addr: routerAddr, Hardware: w.link("lan0").Hardware}
 	w.access.Local = ipv6.LinkLocalFrom(w.access.Hardware)
 	w.wanHW = w.link("wan0").Hardware
-	dir := t.TempDir()
 	// The directory of all tests' directories is root's alone: others get at this one by its own path only.
 	check(t, os.Chmod(dir, 0o755))
 	w.options = rig.Options{Path: built.roamkeyd, Dir: dir, Bits: 1024, Settings: settings}
