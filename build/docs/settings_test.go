@@ -2,6 +2,7 @@ package docs
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,5 +83,27 @@ func TestSettingsTableIsTheReference(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("%s: option %s is missing", settingsDocument, name)
 		}
+	}
+}
+
+// TestOptionsOfTheNextStart: docs/operating.md names those that a reload does not take over, as the daemon does.
+func TestOptionsOfTheNextStart(t *testing.T) {
+	_, code, found := strings.Cut(read(t, "firmware/daemon/reload.go"), "\nfunc fixed(")
+	code, _, _ = strings.Cut(code, "\n}\n")
+	_, text, told := strings.Cut(read(t, "docs/operating.md"), "\nA reload (SIGHUP) ")
+	text, _, _ = strings.Cut(text, "A file with errors")
+	if !found || !told {
+		t.Fatal("the function fixed, or the paragraph on a reload, is not there any more")
+	}
+	names := func(pattern, in string) (all []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(in, -1) {
+			all = append(all, m[1])
+		}
+		slices.Sort(all)
+		return all
+	}
+	want, got := names(`\{"([a-z_]+)",`, code), names("`([a-z_]+)`", text)
+	if len(want) < 5 || !slices.Equal(got, want) {
+		t.Errorf("docs/operating.md names %v, the daemon %v", got, want)
 	}
 }
