@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -18,7 +19,7 @@ func handover(t testing.TB, w World, limit time.Duration) {
 	bound(t, w, mn, par, pcoa, ncoa, limit)
 	associate(t, w, mn, nar, ncoa, limit)
 	// Nothing is left over that ends what stands.
-	w.Run(10 * time.Second)
+	w.Run(span(w, 10*time.Second, 4*time.Second))
 	bound(t, w, mn, par, pcoa, ncoa, 0)
 	if got := len(w.Router(par)) + len(w.Router(nar)); got != 2 {
 		t.Errorf("%d associations, want one on each link", got)
@@ -55,6 +56,7 @@ func Interrupted(t *testing.T, make Maker) {
 func Doubled(t *testing.T, make Maker) {
 	for _, apart := range []time.Duration{0, 300 * time.Microsecond, 20 * time.Millisecond, 700 * time.Millisecond} {
 		t.Run(apart.String(), func(t *testing.T) {
+			t.Parallel()
 			w := make(t, roaming())
 			w.(Interferer).Interfere(func(Message) []time.Duration { return []time.Duration{0, apart, 2 * apart} })
 			handover(t, w, 20*time.Second)
@@ -112,7 +114,7 @@ func Unheard(t *testing.T, make Maker) {
 		return []time.Duration{0}
 	})
 	pcoa := attach(t, w, mn, par)
-	w.Run(10 * time.Second)
+	w.Run(span(w, 10*time.Second, 3*time.Second))
 	if got := w.Router(par); len(got) != 0 {
 		t.Fatalf("LKE-AR-15: association %+v without any advertisement", got)
 	}
@@ -140,6 +142,7 @@ func Restarted(t *testing.T, make Maker) {
 	}
 
 	t.Run("valid", func(t *testing.T) {
+		t.Parallel()
 		w, r, pcoa := valid(t)
 		r.Kill(par)
 		w.Run(time.Second)
@@ -151,6 +154,7 @@ func Restarted(t *testing.T, make Maker) {
 		bound(t, w, mn, par, pcoa, ncoa, 3*time.Second)
 	})
 	t.Run("while it is dead", func(t *testing.T) {
+		t.Parallel()
 		w, r, pcoa := valid(t)
 		r.Kill(par)
 		ncoa := attach(t, w, mn, nar)
@@ -159,25 +163,31 @@ func Restarted(t *testing.T, make Maker) {
 		bound(t, w, mn, par, pcoa, ncoa, 20*time.Second)
 	})
 	t.Run("bound", func(t *testing.T) {
+		t.Parallel()
 		w, r, pcoa := valid(t)
 		ncoa := attach(t, w, mn, nar)
 		bound(t, w, mn, par, pcoa, ncoa, 3*time.Second)
 		r.Kill(par)
-		for range 50 {
-			w.Run(100 * time.Millisecond)
-			if got := w.Reaches(pcoa); got != mn {
-				t.Fatalf("forwarding stopped with the program: the address reaches %q", got)
+		if r.Forwards(par) {
+			for range 50 {
+				w.Run(100 * time.Millisecond)
+				if got := w.Reaches(pcoa); got != mn {
+					t.Fatalf("forwarding stopped with the program: the address reaches %q", got)
+				}
 			}
+		} else if got := w.Reaches(pcoa); got != "" {
+			t.Errorf("the address reaches %q without anybody who forwards", got)
 		}
 		r.Start(par)
 		bound(t, w, mn, par, pcoa, ncoa, 0)
 		// The sequence number is kept (LKE-resolution-t): the node's next update is the next one for the router, too.
 		here := attach(t, w, mn, third)
 		bound(t, w, mn, par, pcoa, here, 3*time.Second)
-		w.Run(10 * time.Second)
+		w.Run(span(w, 10*time.Second, 4*time.Second))
 		bound(t, w, mn, par, pcoa, here, 0)
 	})
 	t.Run("between acknowledgement and Finished", func(t *testing.T) {
+		t.Parallel()
 		w, r, pcoa := valid(t)
 		ncoa := attach(t, w, mn, nar)
 		await(t, w, 3*time.Second, "the acknowledgement is under way", func() bool {
@@ -192,33 +202,53 @@ func Restarted(t *testing.T, make Maker) {
 		w.Run(500 * time.Millisecond)
 		r.Start(par)
 		bound(t, w, mn, par, pcoa, ncoa, 10*time.Second)
-		w.Run(10 * time.Second)
+		w.Run(span(w, 10*time.Second, 4*time.Second))
 		bound(t, w, mn, par, pcoa, ncoa, 0)
 	})
-	t.Run("in the exchange", func(t *testing.T) {
-		for after := time.Duration(0); after < 40*time.Millisecond; after += 4 * time.Millisecond {
+	// In the exchange: with each message, and in memory at many moments.
+	inExchange := func(t *testing.T, w World, when string, stage func()) {
+		w.Move(mn, par)
+		stage()
+		w.(Restarter).Kill(par)
+		w.Run(200 * time.Millisecond)
+		w.(Restarter).Start(par)
+		w.Run(span(w, 10*time.Second, 6*time.Second))
+		pcoa := attach(t, w, mn, par)
+		ncoa := attach(t, w, mn, nar)
+		a, ok := association(w, par, pcoa)
+		if !ok {
+			// It died in its DAD period: the association had not been saved, for it was not valid (LKE-AR-27).
+			await(t, w, 20*time.Second, "killed "+when+": the node gives its association up", func() bool {
+				_, known := nodeAssociation(w, mn, pcoa)
+				return !known
+			})
+			if got := w.Reaches(pcoa); got != "" {
+				t.Errorf("killed %s: the address reaches %q", when, got)
+			}
+			return
+		}
+		if a.State == "dad" {
+			t.Errorf("killed %s: association %+v", when, a)
+		}
+		bound(t, w, mn, par, pcoa, ncoa, 10*time.Second)
+	}
+	for _, name := range []string{KeyExchangeRequest, KeyExchangeAck, DADReply} {
+		t.Run("with the "+name, func(t *testing.T) {
+			t.Parallel()
 			w := make(t, topology)
-			w.Move(mn, par)
-			w.Run(after)
-			w.(Restarter).Kill(par)
-			w.Run(200 * time.Millisecond)
-			w.(Restarter).Start(par)
-			w.Run(10 * time.Second)
-			pcoa := attach(t, w, mn, par)
-			ncoa := attach(t, w, mn, nar)
-			a, ok := association(w, par, pcoa)
-			if !ok {
-				// It died in its DAD period: the association had not been saved, for it was not valid (LKE-AR-27).
-				w.Run(20 * time.Second)
-				if _, known := nodeAssociation(w, mn, pcoa); known || w.Reaches(pcoa) != "" {
-					t.Errorf("killed after %v: the node still believes in its association", after)
-				}
-				continue
-			}
-			if a.State == "dad" {
-				t.Errorf("killed after %v: association %+v", after, a)
-			}
-			bound(t, w, mn, par, pcoa, ncoa, 10*time.Second)
+			inExchange(t, w, "with the "+name, func() {
+				await(t, w, 3*time.Second, name, func() bool {
+					return slices.ContainsFunc(w.Transcript(), func(m Message) bool { return m.Name == name })
+				})
+			})
+		})
+	}
+	t.Run("in the exchange", func(t *testing.T) {
+		t.Parallel()
+		for after, step := time.Duration(0), time.Duration(0); after < 40*time.Millisecond; after += step {
+			w := make(t, topology)
+			step = span(w, 4*time.Millisecond, time.Second)
+			inExchange(t, w, "after "+after.String(), func() { w.Run(after) })
 		}
 	})
 }

@@ -186,7 +186,7 @@ func (m *Memory) send(from, to, link string, delay time.Duration, packet []byte,
 		return
 	}
 	msg := Message{
-		Number: len(m.transcript), At: m.now.Sub(m.start), From: from, To: to, Link: link, Name: nameOf(p), Packet: p,
+		Number: len(m.transcript), At: m.now.Sub(m.start), From: from, To: to, Link: link, Name: NameOf(p), Packet: p,
 	}
 	m.transcript = append(m.transcript, msg)
 	copies := []time.Duration{0}
@@ -351,6 +351,9 @@ func (m *Memory) NodeCount(node, counter string) (value uint64) {
 
 // Kill stops the router of a link as a crash does: all but what was saved, and the kernel's tunnels, is gone.
 func (m *Memory) Kill(link string) { m.links[link].router.kill() }
+
+// Forwards is true: the kernel's tunnels stay.
+func (m *Memory) Forwards(string) bool { return true }
 
 // Start starts the router of a link again.
 func (m *Memory) Start(link string) { m.links[link].router.begin() }

@@ -80,7 +80,7 @@ func (n *memoryNode) receive(p *ipv6.Packet) {
 
 // kernel defends the node's addresses, without the reply option: it is kept from the one solicitation that has a request.
 func (n *memoryNode) kernel(p *ipv6.Packet) {
-	switch nameOf(p) {
+	switch NameOf(p) {
 	case DADSolicitation:
 		m, reason := ndp.ParseNeighborSolicit(p)
 		if reason != ndp.ReasonNone || p.LinkSource == n.hardware() {

@@ -102,7 +102,7 @@ func (r *memoryRouter) receive(p *ipv6.Packet) {
 	case r.core.Owns(p):
 		neighbour := r.seen[p.HomeAddress]
 		r.step(lke.Input{Kind: lke.InPacket, Packet: p, Neighbour: neighbour})
-	case nameOf(p) == RouterSolicitation:
+	case NameOf(p) == RouterSolicitation:
 		r.advertise()
 	case !p.Dst.IsMulticast() && !p.Dst.IsLinkLocalUnicast() && !r.has(p.Dst):
 		// Its first hop was noted as a message already.
@@ -115,7 +115,7 @@ func (r *memoryRouter) learn(p *ipv6.Packet) {
 	if !r.link.prefix.Contains(p.Src) {
 		return
 	}
-	name := nameOf(p)
+	name := NameOf(p)
 	if _, known := r.seen[p.Src]; known || name != NeighborAdvert && name != DADReply {
 		r.seen[p.Src] = p.LinkSource
 	}

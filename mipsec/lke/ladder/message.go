@@ -39,8 +39,8 @@ const (
 	Other               = "Data"
 )
 
-// nameOf names a message by what it says.
-func nameOf(p *ipv6.Packet) string {
+// NameOf names a message by what it says.
+func NameOf(p *ipv6.Packet) string {
 	switch {
 	case p.Proto == ipv6.ProtoMobility && len(p.Payload) > 6:
 		switch p.Payload[2] {

@@ -1,6 +1,6 @@
 // Package ladder plays exchanges of Local Key Exchange between whole nodes and routers, as the draft's figures draw them,
 // and says what must come of them. The plays know the network only as a [World]: [NewMemory] is one on virtual time, and
-// real programs in network namespaces can be another, so that the same plays are run over both.
+// real programs in network namespaces (build/ladderlab) are another, so that the same plays are run over both.
 package ladder
 
 import (
@@ -72,6 +72,9 @@ func HomeAddress(number uint16) netip.Addr {
 	return withID(netip.PrefixFrom(HomeAgent(), 64).Masked(), 0x1000+uint64(number))
 }
 
+// Address is the address with that lower half on the link with that number.
+func Address(number byte, id uint64) netip.Addr { return withID(Prefix(number), id) }
+
 func withID(prefix netip.Prefix, id uint64) netip.Addr {
 	b := prefix.Addr().As16()
 	for i := range 8 {
@@ -91,10 +94,25 @@ type World interface {
 	// Node and Router tell what a machine shows of itself. Router gives its associations by home address.
 	Node(name string) lke.NodeState
 	Router(link string) []lke.Association
-	// Transcript is every message so far, in the order in which they were sent.
+	// Transcript is every message so far, in the order in which they were sent: Neighbour Discovery and mobility, without
+	// the resolution of addresses and without advertisements that nobody asked for.
 	Transcript() []Message
 	// Reaches gives the name of the station that a packet of the correspondent to dst comes to; "" if it gets lost.
 	Reaches(dst netip.Addr) string
+}
+
+// RealTime is a World on a real clock. A play that watches for hours does so for seconds there.
+type RealTime interface {
+	World
+	RealTime()
+}
+
+// span gives how long a play watches: long on virtual time, short on a real clock.
+func span(w World, long, short time.Duration) time.Duration {
+	if _, real := w.(RealTime); real {
+		return short
+	}
+	return long
 }
 
 // Interferer is a World whose messages can be lost, doubled and delayed.
@@ -107,6 +125,8 @@ type Interferer interface {
 type Restarter interface {
 	Kill(link string)
 	Start(link string)
+	// Forwards reports whether what a router forwards goes on while it is dead, as the kernel's tunnels do.
+	Forwards(link string) bool
 }
 
 // Hostile is a World with intruders.
@@ -116,7 +136,7 @@ type Hostile interface {
 	Count(link, counter string) uint64
 }
 
-// Station is an intruder on a link: it hears everything and sends anything.
+// Station is an intruder on a link: it hears whatever is for it or for all, if not everything, and sends anything.
 type Station interface {
 	Hardware() ipv6.LinkAddr
 	// Send sends a packet in a frame to dst, under the link-layer address src: its own or any other.
