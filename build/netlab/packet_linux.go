@@ -97,5 +97,12 @@ func (c *Capture) Next(limit time.Duration) ([]byte, error) {
 	}
 }
 
-// Close ends the capture.
-func (c *Capture) Close() error { return unix.Close(c.fd) }
+// Close ends the capture. To close it again is no error.
+func (c *Capture) Close() error {
+	if c.fd < 0 {
+		return nil
+	}
+	fd := c.fd
+	c.fd = -1 // by now another file may have the number
+	return unix.Close(fd)
+}

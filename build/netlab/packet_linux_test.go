@@ -77,6 +77,10 @@ func TestInjectedPacketsAreCaptured(t *testing.T) {
 			t.Errorf("%x arrived", p)
 		}
 	}
+	must(t, there.Close(), there.Close())
+	if _, err := there.Next(time.Millisecond); err == nil {
+		t.Error("a capture that is closed goes on")
+	}
 	for name, err := range map[string]error{
 		"no packet":             a.Inject([]byte{6, 0, 0, 0}, "eth0"),
 		"no route":              a.Inject(words("2001:db8::a", "2001:db8:9::9", ""), "eth0"),

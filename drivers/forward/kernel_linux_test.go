@@ -9,41 +9,27 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/drivers/guard"
 )
 
-// tunnelError says, once found out, why this kernel makes no ip6tnl device; nil if it does.
-var tunnelError = sync.OnceValue(func() error {
-	lab := netlab.New()
-	defer lab.Close()
-	ns, err := lab.Namespace("probe")
-	if err != nil {
-		return err
-	}
-	return ns.Do(func() error {
+// needTunnels skips a test on a kernel without ip6_tunnel. Debian's has it, and `make lab` runs these tests on that.
+func needTunnels(t *testing.T) {
+	t.Helper()
+	_, ns := netlabtest.New(t, "probe")
+	if err := ns[0].Do(func() error {
 		nl, err := dialRTNL()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
 		return noTunnel(nl.addTunnel("probe0", careOf, routerAddr))
-	})
-})
-
-// needTunnels skips a test on a kernel without ip6_tunnel. Debian's has it, and `make lab` runs these tests on that.
-func needTunnels(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for network namespaces")
-	}
-	if err := tunnelError(); err != nil {
+	}); err != nil {
 		if os.Getenv("ROAMKEY_LAB") == "1" {
 			t.Fatal(err)
 		}
@@ -186,7 +172,7 @@ func TestKernelReverse(t *testing.T) {
 				}
 			}
 		}
-		if got := counters(f)["in_packets"]; got < 4 {
+		if got := netlabtest.Counter(t, f, "in_packets"); got < 4 {
 			t.Errorf("in_packets = %d, want at least 4", got)
 		}
 	})

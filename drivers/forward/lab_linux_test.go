@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -43,18 +41,9 @@ type network struct {
 
 func newNetwork(t testing.TB) *network {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for network namespaces")
-	}
-	n := &network{t: t, lab: netlab.New()}
-	t.Cleanup(func() { n.lab.Close() })
-	ns := func(name string) *netlab.Namespace {
-		s, err := n.lab.Namespace(name)
-		n.must(err)
-		return s
-	}
-	n.cn, n.ar, n.mn = ns("cn"), ns("ar"), ns("mn")
-	old := ns("old")
+	lab, ns := netlabtest.New(t, "cn", "ar", "mn", "old")
+	n := &network{t: t, lab: lab, cn: ns[0], ar: ns[1], mn: ns[2]}
+	old := ns[3]
 	n.must(n.lab.Veth(netlab.End{NS: n.cn, Name: "eth0"}, netlab.End{NS: n.ar, Name: "cn0"}))
 	n.must(n.lab.Veth(netlab.End{NS: n.mn, Name: "wl0"}, netlab.End{NS: n.ar, Name: "up0"}))
 	n.must(n.lab.Veth(netlab.End{NS: old, Name: "wl0"}, netlab.End{NS: n.ar, Name: "lan0"}))
@@ -109,82 +98,36 @@ func (n *network) router(cfg Config) Forwarder {
 // inject sends a whole packet from a namespace by its routing table.
 func (n *network) inject(ns *netlab.Namespace, packet []byte) {
 	n.t.Helper()
-	n.must(ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, packet, 0, &unix.SockaddrInet6{Addr: destination(packet)})
-	}))
+	n.must(ns.Inject(packet, ""))
 }
 
 // capture sees the IPv6 packets that arrive at a namespace, on any interface.
 type capture struct {
 	n  *network
 	ns *netlab.Namespace
-	fd int
+	c  *netlab.Capture
 }
 
 func (n *network) capture(ns *netlab.Namespace) *capture {
 	n.t.Helper()
-	c := &capture{n: n, ns: ns}
-	n.must(ns.Do(func() (err error) {
-		const ethIPv6 = 0x86dd
-		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(swap16(ethIPv6)))
-		if err != nil {
-			return err
-		}
-		n.t.Cleanup(func() {
-			if c.fd >= 0 {
-				unix.Close(c.fd)
-			}
-		})
-		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
-		return nil
-	}))
-	return c
+	return &capture{n, ns, netlabtest.Capture(n.t, ns)}
 }
 
 // uncapture ends all captures: each costs the kernel a copy of each packet.
 func (n *network) uncapture() {
 	for _, c := range []*capture{n.cnIn, n.mnIn, n.arIn, n.oldIn} {
-		unix.Close(c.fd)
-		c.fd = -1
+		n.must(c.c.Close())
 	}
-}
-
-func swap16(v uint16) uint16 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], v)
-	return binary.NativeEndian.Uint16(b[:])
 }
 
 // next gives the next packet that arrives and that match likes, within the given time; nil if there is none.
 func (c *capture) next(limit time.Duration, match func(p []byte) bool) []byte {
 	c.n.t.Helper()
-	buffer := make([]byte, 1<<17)
 	for end := time.Now().Add(limit); ; {
-		left := time.Until(end)
-		if left <= 0 {
-			return nil
-		}
-		pfd := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(pfd, int(left/time.Millisecond)+1); err != nil && err != unix.EINTR {
-			c.n.t.Fatal(err)
-		}
-		n, from, err := unix.Recvfrom(c.fd, buffer, unix.MSG_DONTWAIT)
-		if err == unix.EAGAIN || err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			c.n.t.Fatal(err)
-		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
-			continue
-		}
-		if match(buffer[:n]) {
-			return bytes.Clone(buffer[:n])
+		p, err := c.c.Next(time.Until(end))
+		c.n.must(err)
+		if p == nil || match(p) {
+			return p
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 )
 
 // node opens a mobile node's end on mn.
@@ -110,7 +112,7 @@ func TestNodeEndsWithUnbind(t *testing.T) {
 	n.must(e.Bind(bound))
 	n.must(e.Bind(bound)) // no error
 	n.must(e.Bind(two))
-	if got := counters(e)["bindings"]; got != 2 {
+	if got := netlabtest.Counter(t, e, "bindings"); got != 2 {
 		t.Errorf("bindings = %d, want 2", got)
 	}
 	n.must(e.Unbind(homeAddr))
@@ -165,7 +167,7 @@ func TestNodeFromItsRouterOnly(t *testing.T) {
 		{"for another address", routerAddr, careOf, careOf, "in_no_binding"},
 		{"for all nodes", routerAddr, netip.MustParseAddr("ff02::1"), careOf, "in_bad_scope"},
 	} {
-		before := counters(e)[c.counter]
+		before := netlabtest.Counter(t, e, c.counter)
 		n.inject(n.ar, tunnelled(c.outer, c.to, -1, udp(peer, c.inner, 64, c.name)))
 		waitCount(t, e, c.counter, before+1)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -37,7 +38,7 @@ func TestTUNForwardsOnceBound(t *testing.T) {
 		t.Errorf("inner packet\n%x, want\n%x", p[headerLen:], sent)
 	}
 	waitCount(t, f, "out_packets", 1)
-	if got := counters(f)["out_octets"]; got != uint64(len(sent)) {
+	if got := netlabtest.Counter(t, f, "out_octets"); got != uint64(len(sent)) {
 		t.Errorf("out_octets = %d, want %d", got, len(sent))
 	}
 }
@@ -52,7 +53,7 @@ func TestTUNFollowsToANewCareOfAddress(t *testing.T) {
 	n.must(f.Bind(moved))
 	n.inject(n.cn, udp(peer, homeAddr, 64, "moved"))
 	n.mnIn.wait("the packet at the new care-of address", isTunnel(routerAddr, careOfTwo, "moved"))
-	if got := counters(f)["bindings"]; got != 1 {
+	if got := netlabtest.Counter(t, f, "bindings"); got != 1 {
 		t.Errorf("bindings = %d, want 1", got)
 	}
 	// The old care-of address has lost its right to send.
@@ -122,7 +123,7 @@ func TestTUNReverse(t *testing.T) {
 			{"inner source is the care-of address", careOf, careOf, routerAddr, "in_no_binding"},
 			{"inner source is link-local", careOf, netip.MustParseAddr("fe80::1"), routerAddr, "in_bad_scope"},
 		} {
-			before := counters(f)[c.counter]
+			before := netlabtest.Counter(t, f, c.counter)
 			n.inject(n.mn, tunnelled(c.outer, c.to, limit, udp(c.inner, peer, 64, c.name)))
 			waitCount(t, f, c.counter, before+1)
 			p := n.cnIn.next(50*time.Millisecond, isUDP(c.name))
@@ -168,7 +169,7 @@ func TestTUNDropsLoops(t *testing.T) {
 
 	in := func(counter string, inner []byte) {
 		t.Helper()
-		before := counters(f)[counter]
+		before := netlabtest.Counter(t, f, counter)
 		n.inject(n.mn, tunnelled(careOf, routerAddr, -1, inner))
 		waitCount(t, f, counter, before+1)
 	}
@@ -179,7 +180,7 @@ func TestTUNDropsLoops(t *testing.T) {
 
 	out := func(counter string, p []byte) {
 		t.Helper()
-		before := counters(f)[counter]
+		before := netlabtest.Counter(t, f, counter)
 		n.inject(n.cn, p)
 		waitCount(t, f, counter, before+1)
 	}
@@ -302,7 +303,7 @@ func TestTUNPacketTooBig(t *testing.T) {
 		n.inject(n.cn, sized(1400))
 	}
 	waitCount(t, f, "out_too_big", flood+2)
-	if got := counters(f)["icmp_sent"]; got > 30 {
+	if got := netlabtest.Counter(t, f, "icmp_sent"); got > 30 {
 		t.Errorf("%d errors for %d packets", got, flood)
 	}
 }
@@ -495,15 +496,12 @@ func TestTUNForgetsConnections(t *testing.T) {
 	n.must(f.Unbind(homeAddr))
 	f.ct.wait()
 	tracked(1)
-	if got := counters(f)["conntrack_failed"]; got != 0 {
+	if got := netlabtest.Counter(t, f, "conntrack_failed"); got != 0 {
 		t.Errorf("conntrack_failed = %d", got)
 	}
 }
 
 func TestTUNFailsWithoutADevice(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for network namespaces")
-	}
 	err := explainTUN(unix.ENOENT)
 	if err == nil || !strings.Contains(err.Error(), "module tun") {
 		t.Errorf("no /dev/net/tun: %v", err)
