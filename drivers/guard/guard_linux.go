@@ -295,23 +295,15 @@ func pairElement(outer, inner netip.Addr) (string, error) {
 
 // AddTunnel admits tunnel packets with this outer and inner source. To add a pair twice is no error.
 func (g *Guard) AddTunnel(outer, inner netip.Addr) error {
-	if g == nil {
-		return nil
-	}
-	e, err := pairElement(outer, inner)
-	if err != nil {
-		return err
-	}
-	g.t.mu.Lock()
-	defer g.t.mu.Unlock()
-	g.tunnels.elements[e] = true
-	return g.t.change(func(tx *transaction) {
-		g.tunnels.change(tx, Table, unix.NFT_MSG_NEWSETELEM, []string{e})
-	})
+	return g.setTunnel(outer, inner, true)
 }
 
 // RemoveTunnel takes a pair back. To remove one that is not there is no error.
 func (g *Guard) RemoveTunnel(outer, inner netip.Addr) error {
+	return g.setTunnel(outer, inner, false)
+}
+
+func (g *Guard) setTunnel(outer, inner netip.Addr, on bool) error {
 	if g == nil {
 		return nil
 	}
@@ -321,13 +313,17 @@ func (g *Guard) RemoveTunnel(outer, inner netip.Addr) error {
 	}
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
-	if !g.tunnels.elements[e] {
+	message := uint16(unix.NFT_MSG_NEWSETELEM)
+	switch {
+	case on:
+		g.tunnels.elements[e] = true // and to the kernel even so: it may have lost the pair
+	case g.tunnels.elements[e]:
+		delete(g.tunnels.elements, e)
+		message = unix.NFT_MSG_DELSETELEM
+	default:
 		return nil
 	}
-	delete(g.tunnels.elements, e)
-	return g.t.change(func(tx *transaction) {
-		g.tunnels.change(tx, Table, unix.NFT_MSG_DELSETELEM, []string{e})
-	})
+	return g.t.change(func(tx *transaction) { g.tunnels.change(tx, Table, message, []string{e}) })
 }
 
 // Tunnels lists the pairs that are admitted, in order.

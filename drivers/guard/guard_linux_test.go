@@ -292,7 +292,7 @@ func TestTableComesBack(t *testing.T) {
 			var tx transaction
 			tx.add(unix.NFT_MSG_DELRULE, 0, func(ae *netlink.AttributeEncoder) {
 				ae.String(unix.NFTA_RULE_TABLE, Table)
-				ae.String(unix.NFTA_RULE_CHAIN, prerouting.String())
+				ae.String(unix.NFTA_RULE_CHAIN, input.String())
 			})
 			return c.commit(&tx)
 		},

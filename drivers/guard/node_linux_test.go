@@ -91,7 +91,7 @@ func TestTunnelDeviceIsHeldToItsHomeAddresses(t *testing.T) {
 		binary.BigEndian.PutUint16(udp[6:], ipv6.Checksum(farAddr, dst, 17, udp))
 		n.sendFrom(n.far, ipv6.Append(nil, ipv6.Header{Src: farAddr, Dst: dst, HopLimit: 64}, 17, udp))
 		for {
-			p := n.farIn.next(100 * time.Millisecond)
+			p := n.farIn.next(time.Second)
 			if p == nil || p[6] == ipv6.ProtoICMPv6 && p[40] == 1 && [16]byte(p[72:88]) == dst.As16() {
 				return p != nil
 			}

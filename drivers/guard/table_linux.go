@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// chainPriority is that of "raw": after defragmentation, if the kernel does that here, and before connection tracking.
+	// chainPriority is that of "raw": before the rules of a firewall.
 	chainPriority = -300
 
 	// settle is how long the table is left alone after somebody else changed the rules: one change seldom comes alone.
@@ -25,11 +25,15 @@ const (
 )
 
 // chain says where a packet meets a rule.
+//
+// What came in meets it at the input hook, before the kernel reads extension headers other than hop-by-hop options. Prerouting
+// would be too early: with br_netfilter the frames of a bridge pass that hook on their way through the bridge, before
+// a packet socket on the bridge has seen them.
 type chain uint8
 
 // Chains, in the order in which the kernel lists them: that in which they are made.
 const (
-	prerouting chain = iota
+	input chain = iota
 	output
 	chainCount
 )
@@ -38,14 +42,14 @@ func (c chain) String() string {
 	if c == output {
 		return "output"
 	}
-	return "prerouting"
+	return "input"
 }
 
 func (c chain) hook() uint32 {
 	if c == output {
 		return unix.NF_INET_LOCAL_OUT
 	}
-	return unix.NF_INET_PRE_ROUTING
+	return unix.NF_INET_LOCAL_IN
 }
 
 // table is one table of ours. It watches itself.
