@@ -7,5 +7,12 @@
 // ip6tnl device for each pair of router and care-of address. "tun" encapsulates in this process, for kernels without
 // ip6_tunnel. The kernel's tunnels go on while no process runs; the TUN backend's do not.
 //
-// What it installs bears marks: routes the protocol number [RouteProtocol], devices the alias [Alias] or [NodeAlias].
+// They differ in details. The TUN backend copies the traffic class to the tunnel header and passes congestion marks on;
+// plain devices copy it, too; external mode copies the congestion bits alone. Only the TUN backend sends packets of up to
+// 1280 octets in fragments where the path to the care-of address takes no more than 1319 with the tunnel header: the
+// kernel (6.1) refuses them. Only it checks tunnel packets that came in fragments; the guard drops those, unless connection
+// tracking has put them together before.
+//
+// What it installs bears marks: routes and routing rules the protocol number [RouteProtocol], devices the alias [Alias] or
+// [NodeAlias]. A mobile node's routes stand in tables from 8200 on, its rules have the priority 8200.
 package forward
