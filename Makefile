@@ -3,14 +3,19 @@
 
 GO ?= go
 export CGO_ENABLED = 0
+# The same for all that go builds, so that tests and programs share what is compiled. Of git it has nothing to ask: there may be
+# none, or one that refuses a tree of somebody else's.
+export GOFLAGS += -trimpath -buildvcs=false
 VERSION := $(shell cat VERSION)
 LDFLAGS = -s -w -X main.version=$(VERSION)
-BUILD = $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+BUILD = $(GO) build -ldflags '$(LDFLAGS)'
 PROGRAMS = bin/roamkeyd bin/roamkey-mn bin/demo
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .PHONY: all help demo test check unit mips capture lab bench size fuzz clean go
 .DEFAULT_GOAL := all
+# Go uses all CPUs by itself, and what measures wants them alone.
+.NOTPARALLEL:
 
 all: $(PROGRAMS)
 
@@ -18,7 +23,7 @@ help:
 	@sed -n 's/^## //p' Makefile
 
 go:
-	@v=$$($(GO) env GOVERSION 2>/dev/null | sed 's/^go1\.\([0-9]*\).*/\1/'); \
+	@v=$$($(GO) env GOVERSION 2>/dev/null | sed 's/.*go1\.\([0-9]*\).*/\1/'); \
 	[ "$${v:-0}" -ge 25 ] 2>/dev/null || { echo "Roamkey needs Go 1.25 or newer on PATH (go version says: $$($(GO) version 2>&1 | head -n 1))"; exit 1; }
 
 bin/roamkeyd bin/roamkey-mn: bin/%: go FORCE
@@ -37,7 +42,7 @@ test: check unit mips capture size lab
 
 ## make check  gofmt, go vet, staticcheck
 check: go
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) || exit 1; [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod verify
