@@ -13,6 +13,8 @@ import (
 
 // kernel is one of Debian's kernels, unpacked.
 type kernel struct {
+	name    string // of Debian's package
+	dir     string // where the package is unpacked
 	version string // as uname -r says it
 	image   string // path of vmlinuz
 	modules string // path of lib/modules/VERSION
@@ -21,48 +23,81 @@ type kernel struct {
 // fetchKernel downloads and unpacks the kernel that meta, a package such as linux-image-amd64, stands for. What is in cache is
 // not fetched again.
 func fetchKernel(meta, cache string) (kernel, error) {
+	k, err := unpackedKernel(meta, cache)
+	if err == nil {
+		return k, nil
+	}
+	// A fresh machine has no package lists yet, and those of an old one name kernels that are gone.
+	if os.Getuid() != 0 {
+		return kernel{}, fmt.Errorf("%w: if apt's package lists are missing or old: sudo apt-get update", err)
+	}
+	if err := command("apt-get", "-qq", "update").Run(); err != nil {
+		return kernel{}, fmt.Errorf("fetch apt's package lists: %w", err)
+	}
+	return unpackedKernel(meta, cache)
+}
+
+func unpackedKernel(meta, cache string) (kernel, error) {
+	k, err := kernelOf(meta, cache)
+	if err == nil && !k.unpacked() {
+		err = k.unpack()
+	}
+	return k, err
+}
+
+// kernelOf says which kernel meta stands for now, and where in cache it belongs.
+func kernelOf(meta, cache string) (kernel, error) {
 	name, err := dependency(meta)
-	if err != nil { // a fresh machine has no package lists yet
-		if err := command("apt-get", "-qq", "update").Run(); err != nil {
-			return kernel{}, err
-		}
-		if name, err = dependency(meta); err != nil {
-			return kernel{}, err
-		}
+	if err != nil {
+		return kernel{}, err
 	}
 	version := strings.TrimPrefix(name, "linux-image-")
 	dir := filepath.Join(cache, name)
-	k := kernel{
+	return kernel{
+		name:    name,
+		dir:     dir,
 		version: version,
 		image:   filepath.Join(dir, "boot", "vmlinuz-"+version),
 		modules: filepath.Join(dir, "lib", "modules", version),
+	}, nil
+}
+
+// unpacked reports whether the kernel is there. The list of modules is what unpack makes last.
+func (k kernel) unpacked() bool {
+	_, err := os.Stat(filepath.Join(k.modules, "modules.dep"))
+	return err == nil
+}
+
+// unpack downloads the kernel's package and unpacks it.
+func (k kernel) unpack() error {
+	fmt.Println("lab: fetching", k.name)
+	// Next to its place, and moved there when all is well: what a run leaves that was broken off must not pass for a kernel.
+	work := k.dir + ".new"
+	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
+		return err
 	}
-	if _, err := os.Stat(filepath.Join(k.modules, "modules.dep")); err == nil {
-		return k, nil
+	defer os.RemoveAll(work)
+	// As root apt would download as a user of its own, who may not be able to write here, and warns of that.
+	download := command("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", k.name)
+	download.Dir = work
+	if err := download.Run(); err != nil {
+		return fmt.Errorf("download %s: %w", k.name, err)
 	}
-	fmt.Println("lab: fetching", name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return kernel{}, err
+	files, err := os.ReadDir(work)
+	if err != nil {
+		return err
 	}
-	download := command("apt-get", "-qq", "download", name)
-	download.Dir = cache
-	if err := retry(download); err != nil {
-		return kernel{}, fmt.Errorf("download %s: %w", name, err)
+	if len(files) != 1 {
+		return fmt.Errorf("apt-get left %d files in %s, want the package of %s alone", len(files), work, k.name)
 	}
-	debs, err := filepath.Glob(filepath.Join(cache, name+"_*.deb"))
-	if err != nil || len(debs) == 0 {
-		return kernel{}, fmt.Errorf("apt-get left no package of %s in %s", name, cache)
+	deb := filepath.Join(work, files[0].Name())
+	if err := command("dpkg-deb", "-x", deb, work).Run(); err != nil {
+		return fmt.Errorf("unpack %s: %w", k.name, err)
 	}
-	if err := command("dpkg-deb", "-x", debs[len(debs)-1], dir).Run(); err != nil {
-		return kernel{}, fmt.Errorf("unpack %s: %w", name, err)
+	if err := command("depmod", "-b", work, k.version).Run(); err != nil {
+		return fmt.Errorf("depmod: %w", err)
 	}
-	for _, deb := range debs {
-		os.Remove(deb)
-	}
-	if err := command("depmod", "-b", dir, version).Run(); err != nil {
-		return kernel{}, fmt.Errorf("depmod: %w", err)
-	}
-	return k, nil
+	return errors.Join(os.Remove(deb), os.RemoveAll(k.dir), os.Rename(work, k.dir))
 }
 
 // dependency gives the kernel package that a meta package depends on.
@@ -135,17 +170,4 @@ func command(name string, args ...string) *exec.Cmd {
 	c := exec.Command(name, args...)
 	c.Stderr = os.Stderr
 	return c
-}
-
-// retry runs a download a second time after new package lists: a mirror that is just being updated fails once.
-func retry(c *exec.Cmd) error {
-	again := command(c.Path, c.Args[1:]...)
-	again.Dir = c.Dir
-	if c.Run() == nil {
-		return nil
-	}
-	if err := command("apt-get", "-qq", "update").Run(); err != nil {
-		return err
-	}
-	return again.Run()
 }
