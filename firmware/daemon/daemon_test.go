@@ -502,6 +502,47 @@ func TestClientIsolationRefusesKeys(t *testing.T) {
 	}
 }
 
+// What the kernel knows of an address keeps strangers from a key for it, before RSA.
+func TestKernelsWordBeforeRSA(t *testing.T) {
+	home := ipv6.WithEUI64(router, nodeHW)
+	for _, c := range []struct {
+		requirement, counter string
+		set                  func(h *hostfake.Host)
+	}{
+		{"LKE-AR-10", "request_has_ipsec", func(h *hostfake.Host) { h.SetSA(home, true) }},
+		{"LKE-resolution-r", "request_neighbour_mismatch", func(h *hostfake.Host) { h.SetNeighbour(lanIndex, home, ipv6.LinkAddr{2, 9, 9, 9, 9, 9}) }},
+	} {
+		t.Run(c.requirement, func(t *testing.T) {
+			b := newBench(t)
+			c.set(b.host)
+			b.attach()
+			s := b.await("the refusal", func(s control.Snapshot) bool { return s.Counters["lke"][c.counter] > 0 })
+			if n := len(b.engine.Jobs()); n != 0 || s.LBSAs.Total != 0 {
+				t.Errorf("%d RSA jobs, %d associations", n, s.LBSAs.Total)
+			}
+		})
+	}
+}
+
+// LKE-AR-3, LKE-AR-8: no key lives longer than the advertisements of its link say.
+func TestKeysEndWithTheLinksLifetime(t *testing.T) {
+	b := newBench(t)
+	b.associate()
+	b.ask(func() {
+		b.d.links[0].config.KeyLifetime = 100 * time.Second
+		b.d.linked = false
+		b.d.relink()
+	})
+	b.station.stop()
+	b.ask(func() { b.d.router = lke.NewRouter(b.d.routerConfig()) }) // the node begins anew
+	b.attach()
+	b.decrypt()
+	s := b.await("an association", valid)
+	if rest := time.Duration(s.LBSAs.List[0].Expires); rest > 100*time.Second || rest < 50*time.Second {
+		t.Fatalf("it lives %v more, the link says 100 s", rest)
+	}
+}
+
 func TestNoKeyInLogOrStatus(t *testing.T) {
 	b := newBench(t)
 	b.associate()

@@ -53,7 +53,8 @@ func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Fin
 	p := plan{
 		lke: lke.Link{
 			Name: c.Name, Index: host.Index, Hardware: host.Hardware, LinkLocal: local,
-			Refuse: !c.LKE || (len(hidden) > 0 && !c.AllowHiddenDAD),
+			MaxLifetime: c.KeyLifetime,
+			Refuse:      !c.LKE || (len(hidden) > 0 && !c.AllowHiddenDAD),
 		},
 		adverts: advertConfig(c, host, local, prefixes),
 	}

@@ -182,7 +182,7 @@ func (r *Router) keyFound(now routerTime, job uint64, key [KeyLen]byte) {
 	}
 	var lifetime uint16
 	if status == mobility.StatusAccepted {
-		granted := min(time.Duration(req.lifetime)*time.Second, r.cfg.MaxLifetime)
+		granted := min(time.Duration(req.lifetime)*time.Second, n.link.maxLifetime(&r.cfg))
 		lifetime = lifetimeUnits(granted)
 		a.expires = now.add(time.Duration(lifetime) * secondsPerUnit * time.Second)
 	}

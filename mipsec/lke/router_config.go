@@ -48,6 +48,9 @@ type Link struct {
 	// Routers are further addresses that are a router's or are proxied here: no node may claim them.
 	Routers []netip.Addr
 
+	// MaxLifetime is that of the link's advertisements, where it is less than that of all links; 0: the same.
+	MaxLifetime time.Duration
+
 	// Refuse turns key exchanges down on this link: DAD, their only proof, does not reach every station (resolution w).
 	Refuse bool
 }
@@ -100,6 +103,14 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 type servedLink struct {
 	Link
 	present bool
+}
+
+// maxLifetime is the longest lifetime that may be granted on the link: never more than its advertisements promise (LKE-AR-8).
+func (l *servedLink) maxLifetime(cfg *RouterConfig) time.Duration {
+	if l.MaxLifetime > 0 {
+		return min(l.MaxLifetime, cfg.MaxLifetime)
+	}
+	return cfg.MaxLifetime
 }
 
 // prefixOf gives the advertised prefix that addr is in, with a global address of the router: one in the same prefix where
