@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/roamkey/roamkey/build/ladderlab"
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	// Plays wait most of the time: more of them than there are CPUs can be played at once.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(8*runtime.NumCPU())); err != nil {
 		panic(err)
 	}
 	if refused = allowed(); refused != nil {
