@@ -59,7 +59,7 @@ func (n *network) converse(text string) {
 func (n *network) nodeGuard() *guard.Node {
 	n.t.Helper()
 	var g *guard.Node
-	n.must(n.mn.Do(func() (err error) { g, err = guard.OpenNode(); return err }))
+	n.must(n.mn.Do(func() (err error) { g, err = guard.OpenNode(7); return err }))
 	n.t.Cleanup(func() { g.Close(false) })
 	return g
 }

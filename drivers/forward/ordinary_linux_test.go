@@ -58,7 +58,7 @@ func asOrdinaryUser(backend Backend) error {
 	if err != nil || len(removed) != 0 {
 		return fmt.Errorf("left after Close: %q, %w", removed, err)
 	}
-	n, err := guard.OpenNode()
+	n, err := guard.OpenNode(7)
 	if err != nil {
 		return err
 	}

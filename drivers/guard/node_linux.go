@@ -21,8 +21,8 @@ type Node struct {
 
 // OpenNode makes the mobile node's table: the kernel does not see solicitations from the unspecified address that carry an
 // LKE authentication request (it would answer without the reply option, which voids the association), nor mobility
-// headers for its own addresses.
-func OpenNode() (*Node, error) {
+// headers for its own addresses. authRequest is the number of the option of that request, 7 in the draft.
+func OpenNode(authRequest uint8) (*Node, error) {
 	c, err := dialNFT()
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func OpenNode() (*Node, error) {
 				match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec()),
 			}}
 		}
-		return sequence(mobility, solicitationRules(), homeRules(n.devices.name, n.homes.name), silenceRules(""))
+		return sequence(mobility, solicitationRules(authRequest), homeRules(n.devices.name, n.homes.name), silenceRules(""))
 	})
 	if err != nil {
 		c.Close()
@@ -56,14 +56,13 @@ const (
 	neighbourSolicitation = 135 // ICMPv6 type
 	solicitationLen       = 24  // of a solicitation before its options (RFC 4861 section 4.3)
 
-	optionAuthentication    = 7 // LKE DAD Authentication Request ...
-	optionAuthenticationLen = 6 // ... in units of 8 octets; a Length of 1 is RFC 6275's Advertisement Interval
+	optionAuthenticationLen = 6 // of the LKE DAD Authentication Request, in units of 8 octets
 	optionNonce             = 14
 )
 
 // solicitationRules drop solicitations of Duplicate Address Detection that ask for authentication. The option is looked
 // for as the first one, and behind a nonce (RFC 7527) or two of them.
-func solicitationRules() []rule {
+func solicitationRules(authRequest uint8) []rule {
 	var unspecified [16]byte
 	icmp := func(offset uint32, octets ...byte) []expression {
 		return []expression{
@@ -84,7 +83,7 @@ func solicitationRules() []rule {
 		}
 		all = append(all, rule{
 			name: "authenticated_solicitation", about: "answered by the mobile node itself",
-			match: append(this, icmp(at, optionAuthentication, optionAuthenticationLen)...),
+			match: append(this, icmp(at, authRequest, optionAuthenticationLen)...),
 		})
 	}
 	return all

@@ -29,7 +29,7 @@ func authentication() []byte { return append([]byte{7, 6}, make([]byte, 46)...) 
 func TestKernelDoesNotDefendAnAuthenticatedSolicitation(t *testing.T) {
 	n := newNetwork(t)
 	var g *Node
-	n.must(n.router.Do(func() (err error) { g, err = OpenNode(); return err }))
+	n.must(n.router.Do(func() (err error) { g, err = OpenNode(7); return err }))
 	defer g.Close(false)
 
 	nonce := []byte{14, 1, 1, 2, 3, 4, 5, 6}
@@ -80,7 +80,7 @@ func TestKernelDoesNotDefendAnAuthenticatedSolicitation(t *testing.T) {
 func TestTunnelDeviceIsHeldToItsHomeAddresses(t *testing.T) {
 	n := newNetwork(t)
 	var g *Node
-	n.must(n.router.Do(func() (err error) { g, err = OpenNode(); return err }))
+	n.must(n.router.Do(func() (err error) { g, err = OpenNode(7); return err }))
 	defer g.Close(false)
 	other := netip.MustParseAddr("2001:db8:1::2")
 	n.must(n.router.AddAddress("lan0", netip.PrefixFrom(other, 64)))

@@ -35,6 +35,14 @@ type Config struct {
 	JSON   bool      // the lines are JSON objects
 }
 
+// authRequest is the number of the option that asks for an authenticated defence of the node's address.
+func (c *Config) authRequest() uint8 {
+	if n := c.NDCodePoints.AuthRequest; n != 0 {
+		return n
+	}
+	return ndp.DefaultCodePoints().AuthRequest
+}
+
 // ControlPath is where the control socket of the mobile node on an interface is, unless it is told another place.
 func ControlPath(name string) string {
 	return filepath.Join("/var/run/roamkey", "mn-"+name+".sock")

@@ -67,7 +67,7 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return fail(err)
 	}
-	table, guardErr := guard.OpenNode()
+	table, guardErr := guard.OpenNode(cfg.authRequest())
 	if guardErr == nil {
 		p.Guard = table
 	}

@@ -40,8 +40,9 @@ func (p *program) check(c *command, args []string) int {
 			p.fail("check: %v", err)
 			return exitUsage
 		}
-		r.files(settings, o.config, who)
-		r.kernel(settings.Global.Tunnel, probeKernel(settings.Global.Tunnel))
+		facts := probeKernel(settings.Global.Tunnel)
+		r.files(settings, o.config, who, facts)
+		r.kernel(settings.Global.Tunnel, facts)
 		r.machine(settings, config.Others{Dir: *etc})
 	}
 	r.write(p.stdout)

@@ -13,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/drivers/engine"
+	"github.com/roamkey/roamkey/drivers/forward"
 	"github.com/roamkey/roamkey/firmware/config"
 )
 
 // files tries each file that run opens, as the user who runs it.
-func (r *report) files(settings *config.Config, file string, who identity) {
+func (r *report) files(settings *config.Config, file string, who identity, facts kernelFacts) {
 	// The kernel itself is asked, with this user's rights: modes alone do not tell, as there are directories above, groups and
 	// access lists.
 	if err := as(who, func() {
@@ -27,7 +28,7 @@ func (r *report) files(settings *config.Config, file string, who identity) {
 		if dir := filepath.Dir(settings.Global.Control); dir != filepath.Clean(settings.Global.StateDir) {
 			r.directory(dir, "control", who)
 		}
-		r.tun(settings.Global.Tunnel, who)
+		r.tun(settings.Global.Tunnel, who, facts)
 	}); err != nil {
 		r.error("the files could not be tried as user %s: %v", who.name, err)
 	}
@@ -134,8 +135,8 @@ func existing(path string) string {
 	return path
 }
 
-// tun tries the device of the TUN backend.
-func (r *report) tun(tunnel string, who identity) {
+// tun tries the device of the TUN backend. It is needed where it is asked for, and where the kernel has no tunnels of its own.
+func (r *report) tun(tunnel string, who identity, facts kernelFacts) {
 	if tunnel == "kernel" {
 		return
 	}
@@ -148,7 +149,7 @@ func (r *report) tun(tunnel string, who identity) {
 		return // the kernel's part tells
 	}
 	text := fmt.Sprintf("user %s cannot open %s: %v: chown %s %s; again at each boot", who.name, tunPath, reason(err), who.name, tunPath)
-	if tunnel == "tun" {
+	if tunnel == "tun" || facts.unknown == nil && facts.info.Backend == forward.TUN {
 		r.error("%s", text)
 	} else {
 		r.warning("%s, or set tunnel 'kernel'", text)
