@@ -2,32 +2,19 @@ package nodeload
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
+	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/drivers/frames"
 	"github.com/roamkey/roamkey/drivers/rawip"
 	"github.com/roamkey/roamkey/firmware/internal/testrouter"
 )
 
-func TestMain(m *testing.M) {
-	code, done, err := netlab.Enter()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		if os.Getenv("CI") != "" {
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	if done {
-		os.Exit(code)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(netlabtest.Main(m)) }
 
 // network is two routers, joined by their uplinks, and the load generator's namespace with an interface on each link.
 type network struct {
@@ -37,16 +24,8 @@ type network struct {
 
 func build(t *testing.T) *network {
 	t.Helper()
-	lab := netlab.New()
-	t.Cleanup(func() { lab.Close() })
-	var spaces [3]*netlab.Namespace
-	for i, name := range []string{"nodes", "par", "nar"} {
-		var err error
-		if spaces[i], err = lab.Namespace(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	nodes, par, nar := spaces[0], spaces[1], spaces[2]
+	lab, ns := netlabtest.New(t, "nodes", "par", "nar")
+	nodes, par, nar := ns[0], ns[1], ns[2]
 	if err := errors.Join(
 		lab.Veth(netlab.End{NS: nodes, Name: "one"}, netlab.End{NS: par, Name: "lan0"}),
 		lab.Veth(netlab.End{NS: nodes, Name: "two"}, netlab.End{NS: nar, Name: "lan0"}),
@@ -72,21 +51,13 @@ func router(t *testing.T, ns *netlab.Namespace, address string) *testrouter.Rout
 		t.Fatal(err)
 	}
 	link := rawip.Link{Index: device.Index, Name: "lan0", Hardware: device.Hardware}
-	var conn *rawip.Socket
-	if err := ns.Do(func() (err error) { conn, err = rawip.Open(rawip.Config{Links: []rawip.Link{link}}); return err }); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
+	conn := netlabtest.Open(t, ns, func() (*rawip.Socket, error) { return rawip.Open(rawip.Config{Links: []rawip.Link{link}}) })
 	return testrouter.New(t, conn, link, netip.MustParsePrefix(address))
 }
 
 func (n *network) open(t *testing.T, name string) wire {
 	t.Helper()
-	var s *frames.Socket
-	if err := n.nodes.Do(func() (err error) { s, err = frames.Open(name); return err }); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return netlabtest.Open(t, n.nodes, func() (*frames.Socket, error) { return frames.Open(name) })
 }
 
 // Forty nodes agree on keys with one router, prove their addresses, move to another, and are forwarded by the first.
@@ -126,16 +97,11 @@ func TestManyNodesMove(t *testing.T) {
 
 // A link without a router gives nothing, within the limit.
 func TestNobodyAnswers(t *testing.T) {
-	lab := netlab.New()
-	defer lab.Close()
-	ns, err := lab.Namespace("alone")
-	if err != nil {
+	lab, ns := netlabtest.New(t, "alone")
+	if err := lab.Veth(netlab.End{NS: ns[0], Name: "one"}, netlab.End{NS: ns[0], Name: "other"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Veth(netlab.End{NS: ns, Name: "one"}, netlab.End{NS: ns, Name: "other"}); err != nil {
-		t.Fatal(err)
-	}
-	n := &network{nodes: ns}
+	n := &network{nodes: ns[0]}
 	begin := time.Now()
 	r, err := run(t.Context(), Config{Interface: "one", Nodes: 3, Window: 1, Limit: 100 * time.Millisecond}, []wire{n.open(t, "one")})
 	if err != nil || r.Attached != 0 || r.Exchange.Done() != 0 {
