@@ -75,8 +75,10 @@ type Daemon struct {
 
 	inputs    []lke.Input // of the LKE router that wait for their turn
 	recordBuf []byte
-	received  time.Time // when the packet that is being handled was read; zero between packets
-	errors    bucket
+	received  time.Time               // when the packet that is being handled was read; zero between packets
+	errors    bucket                  // mobility headers that are answered with an error
+	events    bucket                  // events that are logged
+	told      uint64                  // of counters.unlogged, in the log
 	faults    [mobility.Faults]uint64 // mobility headers that no core owned, by mobility.Fault
 	counters  counters
 	handovers handovers
@@ -87,7 +89,7 @@ type Daemon struct {
 	garbage   *collector
 	workers   int
 
-	accessPoints map[string][]hostnet.Finding // by device: what their settings hide
+	accessPoints map[string]accessPoints // by device: what their settings hide
 	accessRead   time.Time
 
 	asked chan func()
@@ -100,6 +102,7 @@ type counters struct {
 	unserved   uint64 // packets of a link that is not served (any more)
 	unexpected uint64 // packets of a kind that nobody asked for
 	foreign    uint64 // mobility headers for somebody else
+	unlogged   uint64 // events that were too many for the log
 }
 
 // Run runs the daemon until ctx ends. stop is asked then how to end; reload gives a value for each reload that is asked for.
@@ -127,6 +130,7 @@ func newDaemon(o Options) *Daemon {
 		options: o, config: o.Config, log: o.Log, now: bootTime, said: make(map[string]time.Time),
 		stale: make(map[string][]advertise.Record), asked: make(chan func()),
 		errors: bucket{rate: 10, burst: 20},
+		events: bucket{rate: 10, burst: 100},
 	}
 	if d.options.Etc == "" {
 		d.options.Etc = "/etc"

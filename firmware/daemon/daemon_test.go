@@ -502,6 +502,20 @@ func TestClientIsolationRefusesKeys(t *testing.T) {
 	}
 }
 
+// Settings that cannot be read are no licence (LKE-resolution-w): status says so.
+func TestUnreadableAccessPointIsReported(t *testing.T) {
+	b := newBench(t)
+	// A directory in the file's place cannot be read by root either.
+	if err := os.MkdirAll(filepath.Join(b.dir, "etc", "config", "wireless"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.ask(func() { b.d.accessPoints = nil; b.d.relink() })
+	s := b.await("the finding", func(s control.Snapshot) bool { return len(s.Findings) == 1 })
+	if f := s.Findings[0]; f.Level != control.Warning || !strings.Contains(f.What, "wireless") || s.Healthy() {
+		t.Fatalf("finding %+v", f)
+	}
+}
+
 // What the kernel knows of an address keeps strangers from a key for it, before RSA.
 func TestKernelsWordBeforeRSA(t *testing.T) {
 	home := ipv6.WithEUI64(router, nodeHW)

@@ -11,34 +11,40 @@ import (
 // seconds.
 const rereadEvery = time.Minute
 
-// hides gives all that keeps Duplicate Address Detection on a device from reaching every station (LKE-resolution-w): what the
-// kernel has, and what access points are told, of which the kernel shows nothing.
-func (d *Daemon) hides(device string) []hostnet.Finding {
-	all := d.host.HidesDAD(device)
-	now := d.now()
-	if d.accessPoints == nil || now.Sub(d.accessRead) >= rereadEvery {
-		d.accessPoints, d.accessRead = make(map[string][]hostnet.Finding), now
-	}
-	found, ok := d.accessPoints[device]
-	if !ok {
-		found = d.readAccessPoints(device)
-		d.accessPoints[device] = found
-	}
-	return append(all, found...)
+// accessPoints is what the settings of a device's access points say.
+type accessPoints struct {
+	found   []hostnet.Finding
+	unknown error // which settings are there and cannot be read
 }
 
-func (d *Daemon) readAccessPoints(device string) []hostnet.Finding {
+// hides gives all that keeps Duplicate Address Detection on a device from reaching every station (LKE-resolution-w): what the
+// kernel has, and what access points are told, of which the kernel shows nothing. unknown says which of their settings cannot be read.
+func (d *Daemon) hides(device string) (all []hostnet.Finding, unknown error) {
+	all = d.host.HidesDAD(device)
+	now := d.now()
+	if d.accessPoints == nil || now.Sub(d.accessRead) >= rereadEvery {
+		d.accessPoints, d.accessRead = make(map[string]accessPoints), now
+	}
+	points, ok := d.accessPoints[device]
+	if !ok {
+		points = d.readAccessPoints(device)
+		d.accessPoints[device] = points
+	}
+	return append(all, points.found...), points.unknown
+}
+
+func (d *Daemon) readAccessPoints(device string) accessPoints {
 	problems, err := config.Others{Dir: d.options.Etc}.HideDAD(device)
 	if err != nil {
 		d.complain("look for client isolation on "+device, err)
 	}
-	var all []hostnet.Finding
+	points := accessPoints{unknown: err}
 	for _, p := range problems {
 		text := p.What
 		if p.Where != "" {
 			text = p.Where + ": " + p.What
 		}
-		all = append(all, hostnet.Finding{Link: device, File: p.Position.String(), Value: "on", Text: text, Fix: p.Fix})
+		points.found = append(points.found, hostnet.Finding{Link: device, File: p.Position.String(), Value: "on", Text: text, Fix: p.Fix})
 	}
-	return all
+	return points
 }

@@ -23,6 +23,7 @@ type link struct {
 	planned advertise.Config   // what the speaker was told last
 	saved   string             // what the journal has of its prefixes
 	refusal []hostnet.Finding  // what hides DAD
+	unknown error              // why it is not known whether an access point does
 	held    time.Time          // since when it could be served but for addresses that are to come; zero if it is served
 	until   time.Time          // when goodbye is over on a link that the settings name no more
 }

@@ -83,7 +83,8 @@ func supported(typ uint8) (uint8, bool) {
 	return 0, false
 }
 
-// bucket limits the errors that are answered: RFC 6275 section 9.3.3 and RFC 4443 section 2.4 (f) ask for it.
+// bucket limits a rate: that of errors that are answered, as RFC 6275 section 9.3.3 and RFC 4443 section 2.4 (f) ask for,
+// and that of events that are logged.
 type bucket struct {
 	tokens float64
 	last   time.Time

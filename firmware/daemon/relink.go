@@ -18,9 +18,9 @@ func (d *Daemon) relink() {
 	plans := make([]plan, len(d.links))
 	for i, l := range d.links {
 		host, there := d.host.Link(l.config.Device)
-		l.refusal = nil
+		l.refusal, l.unknown = nil, nil
 		if there && l.config.LKE {
-			l.refusal = d.hides(l.config.Device)
+			l.refusal, l.unknown = d.hides(l.config.Device)
 		}
 		plans[i] = planLink(l.config, host, there, l.refusal, now)
 		d.hold(l, &plans[i], host, now)

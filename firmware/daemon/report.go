@@ -47,7 +47,7 @@ func (d *Daemon) report(e lke.Event) {
 	case lke.EventRequested, lke.EventAcknowledge, lke.EventDADStarted, lke.EventReplayed, lke.EventUpdated:
 		level = slog.LevelDebug
 	}
-	if !d.log.Enabled(context.Background(), level) {
+	if !d.log.Enabled(context.Background(), level) || !d.worthTelling(level) {
 		return
 	}
 	attrs := make([]any, 0, 10)
@@ -62,4 +62,21 @@ func (d *Daemon) report(e lke.Event) {
 		attrs = append(attrs, "why", e.Detail)
 	}
 	d.log.Log(context.Background(), level, e.Kind.String(), attrs...)
+}
+
+// worthTelling limits how many events are logged: strangers can bring them about, and a router's log is short. Whoever looks
+// for an error, and logs at debug level, gets all of them.
+func (d *Daemon) worthTelling(level slog.Level) bool {
+	if level == slog.LevelDebug || d.log.Enabled(context.Background(), slog.LevelDebug) {
+		return true
+	}
+	if !d.events.Take(d.now()) {
+		d.counters.unlogged++
+		return false
+	}
+	if n := d.counters.unlogged - d.told; n > 0 {
+		d.told = d.counters.unlogged
+		d.log.Warn("events were not logged, as there were too many", "count", n)
+	}
+	return true
 }

@@ -120,6 +120,7 @@ func (d *Daemon) allCounters() map[string]map[string]uint64 {
 func (d *Daemon) ownCounters(yield func(string, uint64)) {
 	yield("steps_unsaved", d.counters.unsaved)
 	yield("packets_unsent", d.counters.unsent)
+	yield("events_unlogged", d.counters.unlogged)
 	yield("drop_link_not_served", d.counters.unserved)
 	yield("drop_unexpected", d.counters.unexpected)
 	yield("drop_not_for_us", d.counters.foreign)
@@ -197,6 +198,12 @@ func (l *link) findings() []control.Finding {
 			level = control.Note
 		}
 		all = append(all, control.Finding{Level: level, Link: l.config.Name, What: hiding(f), Fix: f.Fix})
+	}
+	if l.unknown != nil && !l.config.AllowHiddenDAD {
+		all = append(all, control.Finding{
+			Level: control.Warning, Link: l.config.Name, What: fmt.Sprintf("whether clients are isolated from each other is not known: %v", l.unknown),
+			Fix: "let the user that roamkeyd runs as read that file, or set allow_hidden_dad '1' if they are not",
+		})
 	}
 	if l.config.LKE && l.served.Index != 0 && len(l.served.Prefixes) == 0 {
 		all = append(all, control.Finding{
