@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -219,4 +220,32 @@ func TestFloodOfSolicitations(t *testing.T) {
 	if most := 32 + int(elapsed.Seconds()*16) + 1; alone == 0 || alone > most {
 		t.Errorf("%d hosts were told alone, at most %d may be", alone, most)
 	}
+}
+
+// TestFloodDoesNotFillTheLog: what strangers can bring about is told now and then, with how much was not told.
+func TestFloodDoesNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	b := &bad{world: newWorld(t)}
+	b.options.Settings = replace(settings, "log_level 'debug'", "log_level 'info'")
+	b.start()
+	start := time.Now()
+	const requests, burst = 400, 40 // as many at one time as no queue drops
+	for sent := 0; sent < requests; sent += burst {
+		for range burst {
+			d := b.asRequest(b.node())
+			b.nodes.send(d.from, d.to, d.octets())
+		}
+		b.await("the keys to be found", func(s control.Snapshot) bool { return s.Counters["lke"]["keys_received"] == uint64(sent+burst) })
+	}
+	s := b.await("the associations to be void", func(s control.Snapshot) bool { return s.Counters["lke"]["dad_unanswered"] == requests })
+	told := strings.Count(b.d.Log(), "dad-failed")
+	if most := 100 + int(10*time.Since(start).Seconds()) + 1; told == 0 || told > most {
+		t.Errorf("%d of %d failures are told, at most %d may be", told, requests, most)
+	}
+	if n := s.Counters["daemon"]["events_unlogged"]; n != uint64(requests-told) {
+		t.Errorf("%d of %d failures are told, and %d events counted that are not", told, requests, n)
+	}
+	time.Sleep(200 * time.Millisecond)
+	b.associate(b.node())
+	b.awaitLog("warn", "events were not logged", "count=")
 }

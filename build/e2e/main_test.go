@@ -1,6 +1,5 @@
-// Package e2e tests the programs as they are: roamkeyd, and roamkey-mn where a whole mobile node is wanted, in network
-// namespaces, with real packets, good and hostile. What the cores' and the drivers' own tests show of a part is shown
-// here of the whole, from frame to frame.
+// Package e2e tests the router as it is: roamkeyd in a network namespace, with real packets, good and hostile. What the
+// cores' and the drivers' own tests show of a part is shown here of the whole, from frame to frame.
 //
 //	cell0 ──── lan0 router wan0 ──── up0
 //	(stations)    (roamkeyd)         (a correspondent's kernel, and where nodes have moved to)
@@ -20,12 +19,9 @@ import (
 	"github.com/roamkey/roamkey/build/netlab"
 )
 
-// programs are the paths of what is tested.
-type programs struct{ roamkeyd, roamkeyMN string }
-
 var (
-	built   programs
-	refused error // why no namespaces can be made here
+	built   struct{ roamkeyd string } // paths of what is tested
+	refused error                     // why no namespaces can be made here
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -66,10 +62,10 @@ func allowed() error {
 }
 
 func build(dir string) error {
-	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "../../firmware/roamkeyd", "../../firmware/roamkey-mn").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "../../firmware/roamkeyd").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build the programs: %w\n%s", err, out)
+		return fmt.Errorf("build roamkeyd: %w\n%s", err, out)
 	}
-	built = programs{filepath.Join(dir, "roamkeyd"), filepath.Join(dir, "roamkey-mn")}
+	built.roamkeyd = filepath.Join(dir, "roamkeyd")
 	return nil
 }
