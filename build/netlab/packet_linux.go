@@ -64,6 +64,7 @@ type Capture struct {
 func (ns *Namespace) Capture() (*Capture, error) {
 	c := &Capture{buffer: make([]byte, 1<<17)}
 	err := ns.Do(func() (err error) {
+		// A socket for one protocol sees what arrives, not what is sent.
 		protocol := binary.NativeEndian.Uint16([]byte{unix.ETH_P_IPV6 >> 8, unix.ETH_P_IPV6 & 0xff})
 		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(protocol))
 		return err
@@ -86,13 +87,12 @@ func (c *Capture) Next(limit time.Duration) ([]byte, error) {
 		if _, err := unix.Poll(ready, int(left/time.Millisecond)+1); err != nil && err != unix.EINTR {
 			return nil, fmt.Errorf("capture: %w", err)
 		}
-		n, from, err := unix.Recvfrom(c.fd, c.buffer, unix.MSG_DONTWAIT)
-		switch link, _ := from.(*unix.SockaddrLinklayer); {
-		case err == unix.EAGAIN, err == unix.EINTR:
-		case err != nil:
-			return nil, fmt.Errorf("capture: %w", err)
-		case link == nil || link.Pkttype != unix.PACKET_OUTGOING:
+		switch n, _, err := unix.Recvfrom(c.fd, c.buffer, unix.MSG_DONTWAIT); err {
+		case nil:
 			return bytes.Clone(c.buffer[:n]), nil
+		case unix.EAGAIN, unix.EINTR:
+		default:
+			return nil, fmt.Errorf("capture: %w", err)
 		}
 	}
 }
