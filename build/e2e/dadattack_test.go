@@ -90,12 +90,12 @@ func TestAttackedDAD(t *testing.T) {
 			w.nodes.send(from, ipv6.MulticastLinkAddr(ipv6.AllNodes()), packet)
 			// What comes too late changes nothing any more: the right answer.
 			w.nodes.send(n.Hardware, ipv6.MulticastLinkAddr(ipv6.AllNodes()), n.Defend(nonce))
-			s := w.await("the association to be void", func(s control.Snapshot) bool { return stateOf(s, n) == "" })
+			w.await("the association to be void", func(s control.Snapshot) bool { return stateOf(s, n) == "" })
 			if took := time.Since(sent); took > period*3/4 {
 				t.Errorf("it lasted %v, not only until the answer", took)
 			}
 			w.fence()
-			s, _ = w.status()
+			s, _ := w.status()
 			moved := changes(before, s)
 			want := map[string]int64{
 				a.counter: 1, "lke/requests_taken": 1, "lke/keys_received": 1, "lke/key_acks_sent": 1, "lke/dad_started": 1,

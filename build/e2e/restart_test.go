@@ -209,6 +209,40 @@ func hasOption(a advert, typ uint8) bool {
 	return false
 }
 
+// TestReloadWithoutTheLink takes a link out of the settings, and puts it in again: hosts hear that this is no router any
+// more, and nodes lose nothing.
+func TestReloadWithoutTheLink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	here, away := w.node(), w.node()
+	w.associate(here)
+	w.associate(away)
+	w.move(away, 1000)
+	w.awaitAdvert(0, "an advertisement", func(a advert) bool { return a.Lifetime > 0 })
+	mark := w.nodes.mark()
+	w.reload(replace(replace(settings, "config link 'lan'", "config link 'guest'"), "'lan0'", "'lan9'"))
+	eventually(t, "all final advertisements", func() bool { return w.farewells(mark) == 3 })
+	s := w.await("the other link", func(s control.Snapshot) bool { return s.Links[0].Name == "guest" })
+	if stateOf(s, here) != "valid" || stateOf(s, away) != "bound" {
+		t.Errorf("associations %+v", s.LBSAs.List)
+	}
+	p := w.peer()
+	far := w.away.mark()
+	p.send(away, "all the same")
+	w.away.hear(far, "the datagram in the tunnel", inTunnel(datagramTo(away.Home, "all the same")))
+	w.request(here) // nobody listens any more
+	w.fence()
+	if is, _ := w.status(); changes(s, is)["engine/engine_submitted"] != 0 {
+		t.Error("a request on the link that was taken out was taken")
+	}
+
+	mark = w.nodes.mark()
+	w.reload(settings)
+	w.awaitAdvert(mark, "an advertisement as before", func(a advert) bool { return a.Lifetime > 0 && a.capability != nil })
+	w.move(here, 100)
+}
+
 // TestReloadOfBrokenSettings changes nothing, and says what is wrong and where.
 func TestReloadOfBrokenSettings(t *testing.T) {
 	t.Parallel()
