@@ -110,9 +110,7 @@ func (r *Router) restoreBinding(now routerTime, n *routerNode, rec *Record) {
 	}
 	n.lbsa.binding, n.lbsa.advert = b, nil
 	if !b.verified {
-		n.update = &updateRun{
-			careOf: b.careOf, seq: b.seq, lifetime: b.lifetime, until: until, nonce: nonce, restored: true,
-		}
+		n.update = &updateRun{careOf: b.careOf, seq: b.seq, lifetime: b.lifetime, until: until, nonce: nonce}
 	}
 	r.forward(now, n, b.careOf)
 }

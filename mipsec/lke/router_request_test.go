@@ -176,6 +176,12 @@ var labDrops = []labDrop{
 			l.receive(mn.request())
 			mn.hw, mn.local = l.host(2).hw, l.host(2).local
 		}, packet: plain},
+	{name: "LKE-resolution-p: for an address with a live association on another link", counter: "request_other_link_source",
+		config: func(c *lke.RouterConfig) { c.Links[1].Prefixes = c.Links[0].Prefixes },
+		prepare: func(l *routerLab, mn *labHost) {
+			mn.attach()
+			mn.link = labLink2
+		}, packet: plain},
 	{name: "LKE-AR-9: the same request again", counter: "request_replayed",
 		prepare: func(l *routerLab, mn *labHost) {
 			mn.attach()

@@ -49,6 +49,8 @@ func TestRouterRestart(t *testing.T) {
 	// LKE-AR-9: the sequence number of the last request is known still.
 	attached.seq = 7
 	l.expectDrop(attached.request(), "request_replayed")
+	attached.seq = 7
+	l.expectDrop(attached.request(func(h *ipv6.Header) { h.HomeAddress = labAddr("2001:db8:1::4242") }), "request_replayed")
 	// Updates go on under the same key.
 	attached.bind()
 	bound.careOf = labAddr("2001:db8:79::1")
@@ -78,6 +80,31 @@ func TestRouterRestartWithoutFinished(t *testing.T) {
 	if _, ok := l.router.Bound(mn.home); ok {
 		t.Error("LKE-resolution-u: the binding goes on without the Finished message")
 	}
+}
+
+// Adopting forwarding may take its time, and nobody has to answer for a binding that stood all along. Where it cannot be
+// adopted the binding ends; a node whose Finished message was awaited is told.
+func TestRouterRestartAdopts(t *testing.T) {
+	l, _, bound := labBound(t)
+	l.holdForwarding = true
+	l.restart()
+	l.expect(l.advance(10 * time.Second))
+	if _, ok := l.router.Bound(bound.home); !ok {
+		t.Error("a binding was given up because nobody answered for it")
+	}
+
+	l.holdForwarding, l.failForwarding = false, true
+	h := bound.home.String()
+	l.expect(l.restart()[2:], "bind "+h+" to 2001:db8:77::cafe", "unbind "+h, "save "+h)
+
+	l = newRouterLab(t)
+	mn := l.host(1)
+	mn.attach()
+	mn.bind()
+	l.failForwarding = true
+	h = mn.home.String()
+	l.expect(l.restart()[1:], "bind "+h+" to 2001:db8:77::beef", "unbind "+h, "save "+h,
+		"BA 130 seq 4660 lifetime 0 routed to 2001:db8:77::beef")
 }
 
 // What expired while the router was down is forgotten; a binding that did ends.
@@ -163,6 +190,14 @@ func TestRouterReconfigure(t *testing.T) {
 		l.reconfigure(func(c *lke.RouterConfig) { c.Links[0].Refuse = true })
 		l.stillThere(attached, bound)
 		l.expectDrop(l.host(6).request(), "request_link_refused")
+	})
+	t.Run("LKE-resolution-w: a detection on a link that is refused ends", func(t *testing.T) {
+		l := newRouterLab(t)
+		mn := l.host(1)
+		_, solicit := mn.exchange(mn.request())
+		l.receive(mn.advert(solicit))
+		l.expect(l.reconfigure(func(c *lke.RouterConfig) { c.Links[0].Refuse = true }), "unwatch "+mn.home.String()+" on 1")
+		l.expect(l.advance(time.Minute))
 	})
 	t.Run("exchanges on the link end", func(t *testing.T) {
 		l := newRouterLab(t)

@@ -541,3 +541,68 @@ func TestRouterTunnelLoop(t *testing.T) {
 	mn.bu = 0x2000
 	l.expect(l.receive(mn.update()), "BA 174 seq 8192 lifetime 0 routed to "+other.home.String())
 }
+
+// While an update is under way the timers of the binding before it rest: the update decides.
+func TestRouterUpdateOutlivesTheOldTimers(t *testing.T) {
+	l := newRouterLab(t)
+	mn := l.host(1)
+	h := mn.home.String()
+	mn.attach()
+	mn.bind() // no Finished message comes: it would end after 3 s
+	l.advance(2500 * time.Millisecond)
+	l.holdForwarding = true
+	mn.careOf = labAddr("2001:db8:78::1")
+	l.receive(mn.update())
+	l.expect(l.advance(time.Second))
+	l.expect(l.step(lke.Input{Kind: lke.InForwarding, Home: mn.home}),
+		"save "+h+" bound to 2001:db8:78::1", "BA 0 seq 4661 lifetime 100 finished? routed to 2001:db8:78::1")
+
+	// Also when something else of the same node is due meanwhile: here a renewal whose key nobody decrypted in a minute.
+	l = newRouterLab(t)
+	mn = l.host(1)
+	mn.attach()
+	l.advance(10 * time.Second)
+	l.receive(mn.request())
+	l.advance(56500 * time.Millisecond)
+	mn.bind()
+	l.advance(time.Second)
+	l.holdForwarding = true
+	mn.careOf = labAddr("2001:db8:78::1")
+	l.receive(mn.update())
+	l.now = l.now.Add(2500 * time.Millisecond)
+	l.expect(l.step(lke.Input{Kind: lke.InTick}))
+	if l.counter("key_queue_full") != 1 {
+		t.Errorf("counters %v", l.counters())
+	}
+}
+
+// An answer that is late belongs to the binding update of the association that has expired, not to that of the next one.
+func TestRouterForwardingOutlivesTheAssociation(t *testing.T) {
+	l := newRouterLab(t, func(c *lke.RouterConfig) { c.RetransTimer = 100 * time.Millisecond })
+	mn := l.host(1)
+	h := mn.home.String()
+	mn.attach()
+	l.advance(3595 * time.Second)
+	l.holdForwarding = true
+	l.receive(mn.update()) // 4 s before the end
+	l.advance(4 * time.Second)
+	_, solicit := mn.exchange(mn.request())
+	l.receive(mn.advert(solicit))
+	l.advance(200 * time.Millisecond)
+	l.expect(l.receive(mn.update()), "save "+h, "bind "+h+" to 2001:db8:77::beef")
+	l.expect(l.step(lke.Input{Kind: lke.InForwarding, Home: mn.home, Failed: true}))
+	if got := l.step(lke.Input{Kind: lke.InForwarding, Home: mn.home}); len(got) != 3 {
+		t.Errorf("effects %q", got)
+	}
+}
+
+// LKE-AR-27: what is over is over also where no tick said so before the packet came.
+func TestRouterExpiryBeforeThePacket(t *testing.T) {
+	l := newRouterLab(t)
+	mn := l.host(1)
+	h := mn.home.String()
+	mn.attach()
+	l.now = l.now.Add(time.Hour)
+	l.expect(l.receive(mn.update()), "forget "+h, "unwatch "+h+" on 1",
+		"BA 133 seq 4660 lifetime 0 unauthenticated routed to 2001:db8:77::beef")
+}

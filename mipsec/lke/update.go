@@ -34,7 +34,6 @@ type updateRun struct {
 	lifetime uint16 // granted, in units of 4 s
 	until    routerTime
 	nonce    uint32
-	restored bool // taken up after a restart: the node did not ask just now
 }
 
 // bindingUpdate handles a Binding Update to one of the router's global addresses.
@@ -197,7 +196,7 @@ func (r *Router) forwardingFailed(n *routerNode) {
 	u := n.update
 	careOf := r.unbind(n, EventUnbound, "forwarding failed")
 	r.save(n)
-	if u != nil && !u.restored {
+	if u != nil {
 		r.refuseTo(n, careOf, u.seq, mobility.StatusResources)
 	}
 }
@@ -220,7 +219,7 @@ func (r *Router) complete(now routerTime, n *routerNode) {
 	})
 	if !b.verified {
 		b.finishBy = now.add(r.cfg.FinishedTimeout)
-		if same && !u.restored {
+		if same {
 			b.finishBy = min(b.finishBy, old.finishBy) // asking again does not put it off
 		}
 		b.ack, b.repeats = packet, ackRepeats
