@@ -23,6 +23,7 @@ type Guard struct {
 	routers, links, tunnels *set   // guarded by t.mu
 	base                    []rule // without those about tunnels' sources
 	checking                bool   // those are there, too
+	there                   bool   // there was a table already
 	reasons                 []string
 }
 
@@ -53,6 +54,7 @@ func open(c *nft) (*Guard, error) {
 		links:   newSet("links", typeName, unix.IFNAMSIZ),
 		tunnels: newSet("tunnels", typePair, 32),
 	}
+	g.there = there
 	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels}}
 	old := 0
 	if there {
@@ -81,6 +83,9 @@ func open(c *nft) (*Guard, error) {
 	})
 	return g, err
 }
+
+// TookOver reports whether Open found a table, which an earlier process left, or one that runs still.
+func (g *Guard) TookOver() bool { return g != nil && g.there }
 
 func (g *Guard) rules() []rule {
 	if !g.checking {

@@ -113,10 +113,15 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() St
 		return err
 	}
 	defer d.control.Close()
-	defer func() { err = errors.Join(err, d.close(stop())) }()
 	if err := d.open(); err != nil {
-		return err
+		// What was there before stays for the next start that succeeds, or belongs to a daemon that runs.
+		how := StopReal
+		if d.guard.TookOver() {
+			how = StopForRestart
+		}
+		return errors.Join(err, d.close(how))
 	}
+	defer func() { err = errors.Join(err, d.close(stop())) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go d.control.Serve(ctx)
