@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -304,9 +305,9 @@ func TestSecondDaemon(t *testing.T) {
 	if said := lastLine(third.Log()); !strings.HasPrefix(said, "error: ") || !strings.Contains(said, "rktun0") {
 		t.Errorf("the daemon with a state of its own says:\n%s", third.Log())
 	}
-	eventually(t, "all that the first daemon had installed", func() bool {
-		return len(w.installed()) == len([]string{"route", "table", "device", "journal", "socket"})
-	})
+	if got := w.installed(); len(got) != len([]string{"route", "table", "device", "journal", "socket"}) {
+		t.Errorf("of the first daemon there is %v", got)
+	}
 	time.Sleep(100 * time.Millisecond)
 	if gap, _ := f.end(); gap > 500*time.Millisecond {
 		t.Errorf("forwarding paused for %v", gap)
@@ -315,6 +316,36 @@ func TestSecondDaemon(t *testing.T) {
 	if state(was) != state(is) || is.PID != was.PID || w.farewells(mark) > 0 {
 		t.Errorf("state was\n%sand is\n%s%d farewells", state(was), state(is), w.farewells(mark))
 	}
+	if n := is.Counters["guard"]["table_restored"]; n != 0 {
+		t.Errorf("the first daemon's table was gone %d times", n)
+	}
+}
+
+// TestFailedStartAfterACrash leaves what the crash left: the start that succeeds goes on with it.
+func TestFailedStartAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	n := w.node()
+	w.associate(n)
+	w.move(n, 1000)
+	w.d.Kill()
+	left := w.installed()
+	w.options.Settings = replace(settings, "tunnel 'tun'", "tunnel 'tun'\n\toption tunnel_device 'lan0'") // it is taken
+	w.launch()
+	if err := w.d.Wait(5 * time.Second); err == nil || !strings.Contains(err.Error(), "exit status 1") {
+		t.Errorf("the failed start ended with: %v", err)
+	}
+	got := w.installed()
+	if i := slices.Index(left, "socket"); i >= 0 {
+		left = slices.Delete(left, i, i+1) // a new one was made, and removed
+	}
+	if !slices.Equal(got, left) {
+		t.Errorf("the crash left %v, the failed start %v", left, got)
+	}
+	w.options.Settings = settings
+	w.restart()
+	w.await("the binding", func(s control.Snapshot) bool { return stateOf(s, n) == "bound" })
 }
 
 func lastLine(text string) string {
