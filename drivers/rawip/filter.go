@@ -18,8 +18,15 @@ const accept = 0x40000
 // Packet types of packet(7) up to this one are for us; those above were sent to others or by us.
 const lastPacketTypeForUs = 2 // PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST
 
-// linkFilter is the program of a served link's socket, whose packets begin with an Ethernet header.
-func linkFilter() ([]bpf.RawInstruction, error) { return bpf.Assemble(filter(OnLink, frameHeader)) }
+// linkFilter is the program of the socket of the served link with that index. Its packets begin with an Ethernet header.
+// Such a socket also gets what a VLAN's interface on the link has taken: by then it belongs to that interface.
+func linkFilter(index int) ([]bpf.RawInstruction, error) {
+	return bpf.Assemble(append([]bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(index), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}, filter(OnLink, frameHeader)...))
+}
 
 // urgentFilter is the program of the socket for all interfaces, whose packets begin with the IPv6 header.
 func urgentFilter() ([]bpf.RawInstruction, error) { return bpf.Assemble(filter(Urgent, 0)) }

@@ -179,7 +179,7 @@ func (s *Socket) openPort(l Link) error {
 	if l.Index <= 0 {
 		return fmt.Errorf("there is no interface of this name (index %d)", l.Index)
 	}
-	program, err := linkFilter()
+	program, err := linkFilter(l.Index)
 	if err != nil {
 		return fmt.Errorf("assemble the filter: %w", err)
 	}

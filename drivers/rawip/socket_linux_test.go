@@ -202,6 +202,9 @@ func TestVLANInterface(t *testing.T) {
 	if p := next(t, r.Urgent()); p.Packet.HomeAddress.IsValid() {
 		t.Error("the binding update came twice")
 	}
+	// Who serves the interface below hears none of it.
+	w.send(t, sentinel(2))
+	expectSentinel(t, w.r.Packets(), 2)
 }
 
 func addVLAN(t *testing.T, ns *netlab.Namespace, name, on string, id uint16) {
