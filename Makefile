@@ -24,7 +24,7 @@ help:
 
 go:
 	@v=$$($(GO) env GOVERSION 2>/dev/null | sed 's/.*go1\.\([0-9]*\).*/\1/'); \
-	[ "$${v:-0}" -ge 25 ] 2>/dev/null || { echo "Roamkey needs Go 1.25 or newer on PATH (go version says: $$($(GO) version 2>&1 | head -n 1))"; exit 1; }
+	[ "$${v:-0}" -ge 25 ] 2>/dev/null || { echo "Roamkey needs Go 1.25 or newer on PATH (go version says: $$($(GO) version 2>&1 | head -n 1))" >&2; exit 1; }
 
 bin/roamkeyd bin/roamkey-mn: bin/%: go FORCE
 	@$(BUILD) -o $@ ./firmware/$*
