@@ -302,7 +302,7 @@ func TestSecondDaemon(t *testing.T) {
 	if err := third.Wait(5 * time.Second); err == nil || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("the daemon with a state of its own ended with: %v\n%s", err, third.Log())
 	}
-	if said := lastLine(third.Log()); !strings.HasPrefix(said, "error: ") || !strings.Contains(said, "rktun0") {
+	if said := lastLine(third.Log()); !strings.HasPrefix(said, "error: ") || !strings.Contains(said, "stop it first") {
 		t.Errorf("the daemon with a state of its own says:\n%s", third.Log())
 	}
 	if got := w.installed(); len(got) != len([]string{"route", "table", "device", "journal", "socket"}) {

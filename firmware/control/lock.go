@@ -24,7 +24,7 @@ func (e *RunningError) Error() string {
 	if e.PID != 0 {
 		who += " (process " + strconv.Itoa(e.PID) + ")"
 	}
-	return who + " runs already: stop it, or give this one a state_dir of its own (" + e.Path + " is locked)"
+	return who + " runs already: stop it first (" + e.Path + " is locked)"
 }
 
 // Lock keeps other processes out for as long as this one lives.

@@ -108,11 +108,16 @@ type counters struct {
 // Run runs the daemon until ctx ends. stop is asked then how to end; reload gives a value for each reload that is asked for.
 func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() Stop) (err error) {
 	d := newDaemon(o)
-	// The socket's lock comes first: there may be one daemon only.
+	// The locks come first: there may be one daemon only.
 	if err := d.listen(); err != nil {
 		return err
 	}
 	defer d.control.Close()
+	release, err := claim()
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := d.open(); err != nil {
 		// What was there before stays for the next start that succeeds, or belongs to a daemon that runs.
 		how := StopReal
@@ -177,7 +182,7 @@ func (d *Daemon) open() error {
 	if d.forward, err = forward.Open(forward.Config{Backend: forward.Backend(g.Tunnel), Device: g.TunnelDevice, MTU: g.TunnelMTU}, d.guard); err != nil {
 		return err
 	}
-	for _, reason := range d.forward.Describe().Reasons {
+	for _, reason := range append(d.guard.Reasons(), d.forward.Describe().Reasons...) {
 		d.found(control.Note, reason, "")
 	}
 	if d.workers = g.Workers; d.workers == 0 {
