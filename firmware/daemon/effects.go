@@ -14,7 +14,9 @@ func (d *Daemon) step(in lke.Input) {
 		return // called from carry: the loop below, further up the stack, takes it
 	}
 	for i := 0; i < len(d.inputs); i++ {
-		d.carry(d.router.Step(d.now(), d.inputs[i]))
+		effects := d.router.Step(d.now(), d.inputs[i])
+		d.carry(effects)
+		d.router.Recycle(effects)
 		d.inputs[i] = lke.Input{} // it may hold a key
 	}
 	d.inputs = d.inputs[:0]

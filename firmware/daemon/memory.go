@@ -6,12 +6,12 @@ import (
 	"runtime/metrics"
 )
 
-// Garbage may take up half of what is in use, on a router with many nodes less: memory is scarcer there than time. Go's own
-// default is as much again.
+// Garbage may take as much as is in use, which is Go's own default, on a router with many nodes less: memory is scarcer
+// there than time.
 const (
-	mostGarbage  = 50      // percent, for GOGC
+	mostGarbage  = 100     // percent, for GOGC
 	leastGarbage = 25      // percent
-	garbageRoom  = 3 << 20 // octets that garbage may take between the two
+	garbageRoom  = 5 << 19 // octets that garbage may take between the two
 )
 
 // collector sets how often garbage is collected by how much is in use. An operator who sets GOGC decides instead.

@@ -31,6 +31,7 @@ type Router struct {
 	base    time.Time // of routerTime
 	started bool
 	effects []Effect // of the step under way
+	spare   []Effect // given back by Recycle, empty
 	scratch [4]byte
 }
 
@@ -208,7 +209,24 @@ func (r *Router) takeEffects() []Effect {
 	return effects
 }
 
-func (r *Router) emit(e Effect) { r.effects = append(r.effects, e) }
+func (r *Router) emit(e Effect) {
+	if r.effects == nil {
+		r.effects, r.spare = r.spare, nil
+	}
+	r.effects = append(r.effects, e)
+}
+
+// Recycle gives back the effects of a step, all carried out, for a later step to use their memory. Nobody has to: it saves
+// work for the garbage collector, whose pauses a binding update may meet.
+func (r *Router) Recycle(effects []Effect) {
+	clear(effects) // a record has a key
+	if cap(effects) > cap(r.spare) && cap(effects) <= maxSpare {
+		r.spare = effects[:0]
+	}
+}
+
+// maxSpare bounds what is kept: a step that ends thousands of associations at once is seldom.
+const maxSpare = 64
 
 func (r *Router) report(e Event) {
 	r.emit(Effect{Kind: EffectReport, Home: e.Home, Event: e})
