@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/build/netlab"
@@ -54,6 +55,43 @@ func (w *Wire) open(index int) error {
 	}
 	w.file = os.NewFile(uintptr(fd), "wire")
 	return nil
+}
+
+// Only makes Receive see nothing but packets whose first header after the fixed one has that number: what else is on the wire
+// does not cost this process anything then. What had come before is still there.
+func (w *Wire) Only(next uint8) error {
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: EthernetLen + 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(next), SkipFalse: 1},
+		bpf.RetConstant{Val: 1 << 16},
+		bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(program))
+	for i, p := range program {
+		filter[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
+	}
+	return w.control(func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	})
+}
+
+// All ends what Only began.
+func (w *Wire) All() error {
+	return w.control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+}
+
+func (w *Wire) control(f func(fd int) error) error {
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if e := raw.Control(func(fd uintptr) { err = f(int(fd)) }); e != nil {
+		return e
+	}
+	return err
 }
 
 // Send puts one IPv6 packet on the wire. It is not safe for concurrent use.
