@@ -124,6 +124,14 @@ func (d *demo) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if last := d.runs[len(d.runs)-1].Result; last.Forwarded > 0 && last.Router >= d.limit {
+		// One look at one packet: whatever else this machine does counts, too.
+		fmt.Fprintf(d.text, "\n   The old router took %v, over the limit of %v: once more.\n", last.Router, d.limit)
+		d.runs = d.runs[:len(d.runs)-1]
+		if err := d.play(ctx, 2, true); err != nil {
+			return err
+		}
+	}
 	d.compare()
 	if err := errors.Join(d.writeCapture(), d.writePicture()); err != nil {
 		return err
