@@ -52,6 +52,13 @@ func updates(f *figures, n *network, binary string, oneCPU bool) error {
 	if err := n.associate(d, all, 30*time.Second); err != nil {
 		return err
 	}
+	if oneCPU {
+		undo, err := keepOff()
+		if err != nil {
+			return err
+		}
+		defer undo()
+	}
 	for _, load := range []string{"idle", "flood"} {
 		var flood *flood
 		if load == "flood" {
