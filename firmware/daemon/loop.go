@@ -77,6 +77,10 @@ func earlier(a, b time.Time) time.Time {
 // tick gives each core whose deadline has come its tick.
 func (d *Daemon) tick() {
 	now := d.now()
+	if now.Sub(d.garbage.last) >= time.Second { // many nodes at once are many ticks
+		d.garbage.last = now
+		d.garbage.adjust()
+	}
 	due := func(at time.Time) bool { return !at.IsZero() && !at.After(now) }
 	if due(d.router.Deadline()) {
 		d.step(lke.Input{Kind: lke.InTick})

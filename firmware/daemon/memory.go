@@ -4,12 +4,13 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
-// Garbage may take as much as is in use, which is Go's own default, on a router with many nodes less: memory is scarcer
-// there than time.
+// Garbage may take three quarters of what is in use, on a router with many nodes less: memory is scarcer there than time.
+// Go's own default is as much again.
 const (
-	mostGarbage  = 100     // percent, for GOGC
+	mostGarbage  = 75      // percent, for GOGC
 	leastGarbage = 25      // percent
 	garbageRoom  = 5 << 19 // octets that garbage may take between the two
 )
@@ -18,6 +19,7 @@ const (
 type collector struct {
 	off     bool
 	percent int
+	last    time.Time // when a tick adjusted it
 	sample  [1]metrics.Sample
 }
 
