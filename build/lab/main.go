@@ -29,7 +29,7 @@ func main() {
 func modulesAMD64() []string {
 	return []string{
 		"crc32c_generic", "ecb", "af_packet", "veth", "bridge", "tun", "8021q", "dummy", "ip6_tunnel",
-		"nf_tables", "nft_fib_ipv6", "nft_ct", "nf_conntrack", "nf_conntrack_netlink", "nft_xfrm",
+		"nf_tables", "nft_ct", "nf_conntrack", "nf_conntrack_netlink", "nft_xfrm",
 		"xfrm_user", "esp6", "authenc", "echainiv", "seqiv", "drbg", "cbc", "sha1_generic", "sha256_generic", "hmac", "aes_generic",
 	}
 }

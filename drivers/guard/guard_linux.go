@@ -11,11 +11,7 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 )
 
-const (
-	routeLocal = 2 // RTN_LOCAL
-
-	metaSecPath = 25 // NFT_META_SECPATH: 1 if the packet came through IPsec
-)
+const metaSecPath = 25 // NFT_META_SECPATH: 1 if the packet came through IPsec
 
 // Guard is the router's table. A nil *Guard stands for a kernel that cannot have one: its methods do nothing.
 type Guard struct {
@@ -77,7 +73,7 @@ func open(c *nft) (*Guard, error) {
 		old = len(counts)
 	}
 	g.reasons, err = g.t.makeBest(func(f features) []rule {
-		g.base = sequence(mobilityRules(f, g.routers.name), linkLocalRules(f, g.links.name), silenceRules(g.routers.name))
+		g.base = sequence(mobilityRules(f, g.links.name), silenceRules(g.routers.name))
 		g.checking = old > len(g.base)
 		return g.rules()
 	})
@@ -97,13 +93,12 @@ func (g *Guard) rules() []rule {
 // features is what of nftables a kernel may lack.
 type features struct {
 	secPath bool // meta secpath, with XFRM
-	fib     bool // fib lookups (OpenWrt: kmod-nft-fib)
 }
 
 // makeBest makes the table with all features that the kernel has, and tells what the lack of the others means.
 func (t *table) makeBest(rules func(features) []rule) ([]string, error) {
 	var firstErr error
-	for _, f := range []features{{true, true}, {false, true}, {true, false}, {false, false}} {
+	for _, f := range []features{{secPath: true}, {}} {
 		err := t.make(rules(f))
 		if firstErr == nil {
 			firstErr = err
@@ -119,15 +114,10 @@ func (t *table) makeBest(rules func(features) []rule) ([]string, error) {
 }
 
 func (f features) lack(err error) []string {
-	var all []string
-	if !f.secPath {
-		all = append(all, fmt.Sprintf("nftables has no `meta secpath` (%v): mobility headers under IPsec are dropped too", err))
+	if f.secPath {
+		return nil
 	}
-	if !f.fib {
-		all = append(all, fmt.Sprintf("nftables has no `fib` (%v; OpenWrt: kmod-nft-fib): mobility headers to other addresses "+
-			"of this host than those on served links are answered by the kernel", err))
-	}
-	return all
+	return []string{fmt.Sprintf("nftables has no `meta secpath` (%v): mobility headers under IPsec are dropped too", err)}
 }
 
 // notByIPsec matches packets that did not come through IPsec: those that did have a protocol-135 socket as receiver.
@@ -152,29 +142,22 @@ func address(register uint32, offset uint32) expression {
 	return payload(register, unix.NFT_PAYLOAD_NETWORK_HEADER, offset, 16)
 }
 
-// mobilityRules drop mobility headers to this host, behind whatever extension headers. Where the kernel cannot say which
-// addresses are its own, it is those of the set.
-func mobilityRules(f features, own string) []rule {
-	local := []expression{destinationType(), is(native32(routeLocal)...)}
-	if !f.fib {
-		local = []expression{address(first, headerDestination), in(own)}
-	}
-	return []rule{{
-		name: "mobility_header", about: "read from packet sockets",
-		match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec(), local),
-	}}
+// mobility matches mobility headers to this host, behind whatever extension headers.
+func (f features) mobility() []expression {
+	return sequence(protocol(ipv6.ProtoMobility), f.notByIPsec())
 }
 
-// linkLocalRules drop mobility headers to link-local addresses on served links.
-func linkLocalRules(f features, links string) []rule {
+// mobilityRules drop mobility headers: those to link-local addresses on served links only.
+func mobilityRules(f features, links string) []rule {
 	tenBits, linkLocal := [16]byte{0xff, 0xc0}, [16]byte{0xfe, 0x80} // fe80::/10
-	return []rule{{
-		name: "mobility_header", about: "read from packet sockets, on served links",
-		match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec(), []expression{
-			address(first, headerDestination), masked(tenBits[:]), is(linkLocal[:]...),
-			meta(unix.NFT_META_IIFNAME), in(links),
-		}),
-	}}
+	prefix := []expression{address(first, headerDestination), masked(tenBits[:])}
+	const name = "mobility_header"
+	return []rule{
+		{name: name, about: "read from packet sockets", match: sequence(f.mobility(), prefix, []expression{isNot(linkLocal[:]...)})},
+		{name: name, about: "read from packet sockets, on served links", match: sequence(f.mobility(), prefix, []expression{
+			is(linkLocal[:]...), meta(unix.NFT_META_IIFNAME), in(links),
+		})},
+	}
 }
 
 // tunnelRules drop tunnel packets to the router that are not of an admitted pair. A fragment does not show what it holds,

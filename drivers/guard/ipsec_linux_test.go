@@ -143,9 +143,9 @@ func TestKernelIsSilentButForIPsec(t *testing.T) {
 	if got := netlabtest.Counter(t, g, "mobility_header"); got != 1 {
 		t.Errorf("mobility_header = %d, want 1: that in the clear", got)
 	}
-	f := features{fib: true} // without the exception
+	f := features{} // without the exception
 	g.t.mu.Lock()
-	err = g.t.make(mobilityRules(f, "routers"))
+	err = g.t.make(mobilityRules(f, "links"))
 	g.t.mu.Unlock()
 	n.must(err)
 	if arrives() {

@@ -34,14 +34,7 @@ func OpenNode(authRequest uint8) (*Node, error) {
 	n := &Node{devices: newSet("devices", typeName, unix.IFNAMSIZ), homes: newSet("homes", typeHome, unix.IFNAMSIZ+16)}
 	n.t = &table{name: NodeTable, nft: c, sets: []*set{n.devices, n.homes}}
 	n.reasons, err = n.t.makeBest(func(f features) []rule {
-		mobility := mobilityRules(f, "")
-		if !f.fib {
-			// A mobile node forwards nothing: what comes is for it.
-			mobility = []rule{{
-				name: "mobility_header", about: "read from packet sockets",
-				match: sequence(protocol(ipv6.ProtoMobility), f.notByIPsec()),
-			}}
-		}
+		mobility := []rule{{name: "mobility_header", about: "read from packet sockets", match: f.mobility()}}
 		return sequence(mobility, solicitationRules(authRequest), homeRules(n.devices.name, n.homes.name), silenceRules(""))
 	})
 	if err != nil {

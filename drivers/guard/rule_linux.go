@@ -56,20 +56,14 @@ func extension(header uint8, offset uint32) expression {
 	}}
 }
 
-// destinationType loads the type that the routing table gives the packet's destination.
-func destinationType() expression {
-	return expression{"fib", func(ae *netlink.AttributeEncoder) {
-		ae.Uint32(unix.NFTA_FIB_DREG, first)
-		ae.Uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
-		ae.Uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_DADDR)
-	}}
-}
+// is matches if the first register holds exactly these octets; isNot if it holds others.
+func is(octets ...byte) expression    { return compare(unix.NFT_CMP_EQ, octets) }
+func isNot(octets ...byte) expression { return compare(unix.NFT_CMP_NEQ, octets) }
 
-// is matches if the first register holds exactly these octets.
-func is(octets ...byte) expression {
+func compare(operator uint32, octets []byte) expression {
 	return expression{"cmp", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_CMP_SREG, first)
-		ae.Uint32(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ)
+		ae.Uint32(unix.NFTA_CMP_OP, operator)
 		ae.Nested(unix.NFTA_CMP_DATA, func(data *netlink.AttributeEncoder) error {
 			data.Bytes(unix.NFTA_DATA_VALUE, octets)
 			return nil

@@ -176,7 +176,7 @@ func (d *Daemon) open() error {
 	}
 	d.socket = socket
 	if d.guard, err = guard.Open(); err != nil {
-		d.found(control.Warning, fmt.Sprintf("the kernel may answer packets that are for roamkeyd: %v", err), "install kmod-nft-core and kmod-nft-fib")
+		d.found(control.Warning, fmt.Sprintf("the kernel may answer packets that are for roamkeyd: %v", err), "install kmod-nft-core")
 		d.guard = nil
 	}
 	if d.forward, err = forward.Open(forward.Config{Backend: forward.Backend(g.Tunnel), Device: g.TunnelDevice, MTU: g.TunnelMTU}, d.guard); err != nil {

@@ -61,7 +61,7 @@ func (r *report) kernel(tunnel string, facts kernelFacts) {
 		return
 	}
 	if facts.guard != nil {
-		r.warning("%v: the kernel may answer messages that are for roamkeyd, and a tunnel takes packets from anybody: install kmod-nft-core and kmod-nft-fib", facts.guard)
+		r.warning("%v: the kernel may answer messages that are for roamkeyd, and a tunnel takes packets from anybody: install kmod-nft-core", facts.guard)
 	}
 	if facts.forward != nil {
 		r.error("no tunnel can be made (option tunnel '%s'): %v: install kmod-ip6-tunnel or kmod-tun", tunnel, facts.forward)

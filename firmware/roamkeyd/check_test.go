@@ -173,7 +173,7 @@ func TestCheckOfTheKernel(t *testing.T) {
 		},
 		"no nftables": {
 			"tun", kernelFacts{guard: guard.ErrUnsupported, info: forward.Info{Backend: forward.TUN}},
-			"warning: " + guard.ErrUnsupported.Error() + ": the kernel may answer messages that are for roamkeyd, and a tunnel takes packets from anybody: install kmod-nft-core and kmod-nft-fib",
+			"warning: " + guard.ErrUnsupported.Error() + ": the kernel may answer messages that are for roamkeyd, and a tunnel takes packets from anybody: install kmod-nft-core",
 		},
 		"not root": {"auto", kernelFacts{unknown: os.ErrPermission}, "note: what the kernel has for tunnels and filters is not known: run check as root"},
 		"not root, and no TUN": {
