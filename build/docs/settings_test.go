@@ -44,7 +44,7 @@ func TestSettingsTableIsTheReference(t *testing.T) {
 	if len(want) < 55 {
 		t.Fatalf("the reference has only %d options", len(want))
 	}
-	types := regexp.MustCompile(`^(list of )?(bool|number|time|path|text|name|address|addresses|prefix|prefixes|route|routes|domain|domains|MTU|choice)$`)
+	types := regexp.MustCompile(`^(list of )?(bool|number|time|path|text|name|address|addresses|prefix|prefixes|route|routes|domain|domains|MTU|choice|choices|hardware)$`)
 	seen := make(map[string]bool)
 	for heading, rows := range tables(read(t, settingsDocument)) {
 		section, ok := strings.CutPrefix(strings.Trim(heading, "`"), "config ")

@@ -26,7 +26,7 @@ func linkTable(l *linkSection) table {
 		typ: "link",
 		aliases: map[string]string{"interface": "device", "ifname": "device", "network": "device", "dns_search": "domain", "dnssl": "domain", "rdnss": "dns", "search": "domain",
 			"ra_maxinterval": "ra_max_interval", "ra_mininterval": "ra_min_interval", "ra_lifetime": "lifetime", "ra_mtu": "mtu", "ra_hoplimit": "hop_limit", "ra_preference": "preference",
-			"prefixes_from_device": "prefixes_from_interface"},
+			"prefixes_from_device": "prefixes_from_interface", "bssid": "access_point", "ap": "access_point"},
 		fields: []field{
 			{name: "device", set: func(v string) *fault { return setDevice(&l.Device, v) }},
 			{name: "enabled", def: "1", set: func(v string) *fault { return setBool(&l.enabled, v) }},
@@ -61,6 +61,9 @@ func linkTable(l *linkSection) table {
 			{name: "route", list: true, set: func(v string) *fault { return addRoute(&l.RA.Routes, v) }},
 			{name: "home_agent_preference", def: "0", set: func(v string) *fault { return setInt(&l.RA.HomeAgentPreference, v, 0, 65535, "10") }},
 			{name: "home_agent_lifetime", def: "0", set: func(v string) *fault { return agentLifetime.set(&l.RA.HomeAgentLifetime, v) }},
+			{name: "send", def: "off", set: func(v string) *fault { return l.Send.set(v) }},
+			{name: "fmip", set: func(v string) *fault { return setBool(&l.Fast, v) }},
+			{name: "access_point", list: true, set: func(v string) *fault { return addAccessPoint(&l.AccessPoints, v) }},
 			{name: "advertisement_interval", def: "0", set: func(v string) *fault { return setBool(&l.RA.AdvertisementInterval, v) }},
 		},
 	}
@@ -205,6 +208,7 @@ func finishLink(l *Link, p *place, lke LKE) {
 		}
 	}
 	finishLinkLKE(l, p, lke)
+	finishLinkSend(l, p)
 }
 
 // finishIntervals follows RFC 4861 section 6.2.1 with its erratum on short intervals, RFC 8106 section 5.1, and RFC 6275

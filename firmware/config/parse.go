@@ -9,6 +9,8 @@ import (
 	"os"
 	"sort"
 	"strings"
+
+	"github.com/roamkey/roamkey/ipv6"
 )
 
 // DefaultPath is where the file stands, on OpenWrt and elsewhere.
@@ -70,7 +72,7 @@ func Parse(file, text string) (*Config, Problems) {
 		r.problems = append(r.problems, Problem{Position{file, e.Line}, "", e.What, e.Fix})
 	}
 	c := &Config{}
-	b := builder{config: c, r: r, singles: make(map[string]int)}
+	b := builder{config: c, r: r, singles: make(map[string]int), points: make(map[ipv6.LinkAddr]string)}
 	b.settings(sections)
 	sort.Stable(r.problems)
 	sort.Stable(r.warnings)
@@ -85,7 +87,8 @@ func Parse(file, text string) (*Config, Problems) {
 type builder struct {
 	config  *Config
 	r       *reading
-	singles map[string]int // line of each section of which there is only one
+	singles map[string]int           // line of each section of which there is only one
+	points  map[ipv6.LinkAddr]string // whose each access point is
 }
 
 // sectionForms tells how each type of section is written.
@@ -93,6 +96,8 @@ func sectionForms() map[string]string {
 	return map[string]string{
 		"roamkey":    "config roamkey 'global'",
 		"lke":        "config lke 'lke'",
+		"send":       "config send 'send'",
+		"fmip":       "config fmip 'fmip'",
 		"codepoints": "config codepoints 'codepoints'",
 		"link":       "config link 'NAME'",
 		"neighbor":   "config neighbor 'NAME'",
@@ -102,9 +107,10 @@ func sectionForms() map[string]string {
 func (b *builder) settings(sections []Section) {
 	c := b.config
 	global, lke, numbers := globalTable(&c.Global), lkeTable(&c.LKE), codePointTable(&c.CodePoints)
-	global.defaults()
-	lke.defaults()
-	numbers.defaults()
+	send, fast := sendTable(&c.Send), fastTable(&c.Fast)
+	for _, t := range []table{global, lke, numbers, send, fast} {
+		t.defaults()
+	}
 
 	// Links look at the settings of LKE, wherever in the file those stand.
 	for _, s := range sections {
@@ -117,6 +123,14 @@ func (b *builder) settings(sections []Section) {
 			if b.single(s, "lke") {
 				finishLKE(&c.LKE, lke.read(b.r, s, s.Type))
 			}
+		case "send":
+			if b.single(s, "send") {
+				finishSend(&c.Send, send.read(b.r, s, s.Type))
+			}
+		case "fmip":
+			if b.single(s, "fmip") {
+				finishFast(&c.Fast, fast.read(b.r, s, s.Type))
+			}
 		case "codepoints":
 			if b.single(s, "codepoints") {
 				finishCodePoints(&c.CodePoints, numbers.read(b.r, s, s.Type))
@@ -127,6 +141,9 @@ func (b *builder) settings(sections []Section) {
 		}
 	}
 	finishGlobal(&b.config.Global)
+	if b.singles["fmip"] == 0 {
+		finishFast(&c.Fast, &place{r: b.r})
+	}
 	devices, total := make(map[string]Link), 0
 	for _, s := range sections {
 		switch {
@@ -160,6 +177,7 @@ func (b *builder) link(s Section, devices map[string]Link) {
 		p.fail("device", quote(l.Device)+" is served by link "+other.Name+" already (line "+itoa(other.Position.Line)+")", "keep one of the two links")
 	}
 	devices[l.Device] = l.Link
+	sharedPoint(l.AccessPoints, "link "+l.Name, b.points, p)
 	for _, other := range b.config.Links {
 		sharedPrefix(l.Link, other, p)
 	}
@@ -182,6 +200,7 @@ func (b *builder) neighbor(s Section) {
 	p := neighborTable(&n).read(b.r, s, "neighbor "+s.Name)
 	n.Name, n.Position = s.Name, Position{b.r.file, s.Line}
 	finishNeighbor(&n, p)
+	sharedPoint(n.AccessPoints, "neighbor "+n.Name, b.points, p)
 	if other, there := sameNeighbor(b.config.Neighbors, n.Address); there {
 		p.fail("address", n.Address.String()+" is neighbor "+other.Name+" already (line "+itoa(other.Position.Line)+")", "keep one of the two")
 	}
@@ -221,7 +240,7 @@ func (b *builder) fail(s Section, what, fix string) {
 // tables gives all tables, bound to nothing of use.
 func tables() []table {
 	return []table{
-		globalTable(new(Global)), lkeTable(new(LKE)), codePointTable(new(CodePoints)), linkTable(new(linkSection)), neighborTable(new(Neighbor)),
+		globalTable(new(Global)), lkeTable(new(LKE)), codePointTable(new(CodePoints)), sendTable(new(Send)), fastTable(new(Fast)), linkTable(new(linkSection)), neighborTable(new(Neighbor)),
 	}
 }
 

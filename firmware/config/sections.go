@@ -2,7 +2,6 @@ package config
 
 import (
 	"log/slog"
-	"net/netip"
 	"strings"
 	"time"
 )
@@ -166,41 +165,4 @@ func finishCodePoints(c *CodePoints, p *place) {
 	check("nd_capability", c.ND.Capability, "\x00\x01\x03\x05\x07\x08\x0b\x0c\x0d\x0e\x0f\x10\x18\x19\x1f", same)
 	check("nd_auth_request", c.ND.AuthRequest, "\x00\x01\x0b\x0c\x0d\x0e", same)
 	check("nd_auth_reply", c.ND.AuthReply, "\x00\x02\x0b\x0c\x0d\x0e", same)
-}
-
-func neighborTable(n *Neighbor) table {
-	return table{
-		typ:     "neighbor",
-		aliases: map[string]string{"prefixes": "prefix", "ar_address": "address", "router": "address"},
-		fields: []field{
-			{name: "address", set: func(v string) (f *fault) {
-				n.Address, f = parseGlobal(v)
-				return f
-			}},
-			{name: "prefix", list: true, set: func(v string) *fault {
-				prefix, f := parsePrefix(v, false)
-				if f != nil {
-					return f
-				}
-				n.Prefixes = append(n.Prefixes, prefix)
-				return nil
-			}},
-		},
-	}
-}
-
-func finishNeighbor(n *Neighbor, p *place) {
-	if len(n.Prefixes) == 0 && !p.given("prefix") {
-		p.fail("prefix", "it is not there", "write at least one prefix of the other access point, such as list prefix '2001:db8:2::/64'")
-	}
-}
-
-// sameNeighbor finds the neighbour that has an address already.
-func sameNeighbor(neighbors []Neighbor, a netip.Addr) (Neighbor, bool) {
-	for _, n := range neighbors {
-		if a.IsValid() && n.Address == a {
-			return n, true
-		}
-	}
-	return Neighbor{}, false
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp"
 )
@@ -13,6 +14,8 @@ import (
 type Config struct {
 	Global     Global
 	LKE        LKE
+	Send       Send
+	Fast       Fast
 	CodePoints CodePoints
 	Links      []Link // those that are enabled, in the order of the file
 	Neighbors  []Neighbor
@@ -74,6 +77,10 @@ type Link struct {
 	LKE            bool
 	AllowHiddenDAD bool // serve LKE although DAD may not reach every station (resolution w)
 	RA             RA
+
+	Send         SendMode
+	Fast         bool            // handover keys and fast handovers (RFC 5269, 5568) for the nodes of this link
+	AccessPoints []ipv6.LinkAddr // those of this router whose stations are on this link: BSSIDs
 
 	// KeyLifetime is the Maximum Lifetime of the LKE capability on this link: LKE.MaxLifetime, or less where a router or
 	// home agent lifetime bounds it (LKE-AR-3).
@@ -161,12 +168,4 @@ func (p Preference) String() string {
 		return "high"
 	}
 	return "medium"
-}
-
-// Neighbor is another access router, to which nodes of this one may move.
-type Neighbor struct {
-	Name     string
-	Address  netip.Addr // global; zero if not known
-	Prefixes []netip.Prefix
-	Position Position
 }
