@@ -14,17 +14,19 @@ type Reason uint8
 // Reasons of the Parse functions.
 const (
 	ReasonNone        Reason = iota
-	ReasonType               // not ICMPv6, or a message of another type
+	ReasonType               // not ICMPv6, or a message of another type or subtype
 	ReasonFragment           // came with a fragment header (RFC 6980 section 5)
 	ReasonExtension          // came with a Home Address option or a routing header
 	ReasonHopLimit           // hop limit not 255: it may come from another link
 	ReasonLength             // shorter than the fixed part of its message
 	ReasonChecksum           // wrong ICMPv6 checksum
-	ReasonCode               // code not 0
+	ReasonCode               // code not 0, in a proxy router advertisement over 5
 	ReasonSource             // source address that the message cannot have, or a link-layer address with source ::
 	ReasonDestination        // destination address that the message cannot have
 	ReasonTarget             // target is a multicast address
 	ReasonOption             // option with length zero, or over the end of the message
+	ReasonRedirect           // redirect of a multicast address, or to a target that is neither a router nor the destination itself
+	ReasonIdentifier         // identifier zero where there must be one, or one where it must be zero
 	reasonCount
 )
 
@@ -58,17 +60,25 @@ func (r Reason) String() string {
 		return "nd_bad_target"
 	case ReasonOption:
 		return "nd_bad_option"
+	case ReasonRedirect:
+		return "nd_bad_redirect"
+	case ReasonIdentifier:
+		return "nd_bad_identifier"
 	}
 	return "nd_unknown"
 }
 
 // check makes the tests that all messages of Neighbour Discovery share, with fixed as the length of the fixed part.
-func check(p *ipv6.Packet, typ uint8, fixed int) Reason {
+func check(p *ipv6.Packet, typ uint8, fixed int) Reason { return checkCode(p, typ, fixed, 0) }
+
+// checkCode is check for a message whose code may be up to most. Only certification path advertisements may have come in
+// fragments (RFC 6980 section 5).
+func checkCode(p *ipv6.Packet, typ uint8, fixed int, most uint8) Reason {
 	msg := p.Payload
 	switch {
 	case p.Proto != ipv6.ProtoICMPv6 || len(msg) == 0 || msg[0] != typ:
 		return ReasonType
-	case p.Fragmented:
+	case p.Fragmented && typ != TypePathAdvert:
 		return ReasonFragment
 	case p.HomeAddress.IsValid() || p.RoutingHome.IsValid():
 		return ReasonExtension
@@ -78,7 +88,7 @@ func check(p *ipv6.Packet, typ uint8, fixed int) Reason {
 		return ReasonLength
 	case ipv6.Checksum(p.Src, p.Dst, ipv6.ProtoICMPv6, msg) != 0:
 		return ReasonChecksum
-	case msg[1] != 0:
+	case msg[1] > most:
 		return ReasonCode
 	}
 	options := OptionsAt(msg, fixed)
@@ -89,6 +99,9 @@ func check(p *ipv6.Packet, typ uint8, fixed int) Reason {
 	}
 	return ReasonNone
 }
+
+// optionsOf gives the options of a message that has been checked, as far as they count.
+func optionsOf(msg []byte, fixed int) Options { return OptionsAt(msg, fixed).UpToSignature() }
 
 // target reads the address at octet 8 of a neighbour solicitation or advertisement.
 func target(msg []byte) netip.Addr { return netip.AddrFrom16([16]byte(msg[8:24])) }
@@ -107,7 +120,7 @@ func ParseNeighborSolicit(p *ipv6.Packet) (NeighborSolicit, Reason) {
 	if reason := check(p, TypeNeighborSolicit, nsOctets); reason != ReasonNone {
 		return NeighborSolicit{}, reason
 	}
-	m := NeighborSolicit{Target: target(p.Payload), Options: OptionsAt(p.Payload, nsOctets)}
+	m := NeighborSolicit{Target: target(p.Payload), Options: optionsOf(p.Payload, nsOctets)}
 	if m.Target.IsMulticast() {
 		return NeighborSolicit{}, ReasonTarget
 	}
@@ -168,7 +181,7 @@ func ParseNeighborAdvert(p *ipv6.Packet) (NeighborAdvert, Reason) {
 		Solicited: flags&FlagSolicited != 0,
 		Override:  flags&FlagOverride != 0,
 		Target:    target(p.Payload),
-		Options:   OptionsAt(p.Payload, nsOctets),
+		Options:   optionsOf(p.Payload, nsOctets),
 	}
 	if m.Target.IsMulticast() {
 		return NeighborAdvert{}, ReasonTarget
@@ -202,7 +215,7 @@ func ParseRouterSolicit(p *ipv6.Packet) (RouterSolicit, Reason) {
 	if reason := check(p, TypeRouterSolicit, rsOctets); reason != ReasonNone {
 		return RouterSolicit{}, reason
 	}
-	m := RouterSolicit{Options: OptionsAt(p.Payload, rsOctets)}
+	m := RouterSolicit{Options: optionsOf(p.Payload, rsOctets)}
 	if p.Src.IsMulticast() {
 		return RouterSolicit{}, ReasonSource
 	}

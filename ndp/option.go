@@ -15,6 +15,14 @@ const (
 	TypeRedirect        = 137
 )
 
+// ICMPv6 types of what stands on Neighbour Discovery: delegation discovery (RFC 3971 section 6.4) and FMIPv6 (RFC 5568
+// section 6.1).
+const (
+	TypePathSolicit = 148
+	TypePathAdvert  = 149
+	TypeFast        = 154 // with a subtype: RtSolPr, PrRtAdv
+)
+
 // Option types that mean the same in every message that may have them.
 const (
 	OptSourceLink = 1  // RFC 4861 section 4.6.1
@@ -22,7 +30,26 @@ const (
 	OptPrefix     = 3  // section 4.6.2
 	OptRedirected = 4  // section 4.6.3
 	OptMTU        = 5  // section 4.6.4
-	OptNonce      = 14 // RFC 3971 section 5.3.2, RFC 7527
+	OptCGA        = 11 // RFC 3971 section 5.1
+	OptSignature  = 12 // section 5.2
+	OptTimestamp  = 13 // section 5.3.1
+	OptNonce      = 14 // section 5.3.2, RFC 7527
+)
+
+// Option types of delegation discovery (RFC 3971 sections 6.4.3 and 6.4.4), in messages 148 and 149.
+const (
+	OptTrustAnchor = 15
+	OptCertificate = 16
+)
+
+// Option types of FMIPv6 (RFC 5568 section 6.4) and its handover keys (RFC 5269 section 4), in messages 154; the
+// acknowledgment is one of router advertisements.
+const (
+	OptAddress     = 17
+	OptLinkLayer   = 19
+	OptNeighborAck = 20
+	OptKeyRequest  = 27
+	OptKeyReply    = 28
 )
 
 // Option types of router advertisements with the extensions of RFC 6275 (sections 7.3 and 7.4). LKE gives the same
@@ -78,9 +105,10 @@ func (o Option) Body() []byte {
 // Options walks over the options of a message without allocating. The zero value has none. A copy of a walker walks on
 // its own.
 type Options struct {
-	msg    []byte
-	offset int
-	err    error
+	msg      []byte
+	offset   int
+	toSigned bool // end with the first RSA Signature option
+	err      error
 }
 
 // OptionsAt gives a walker over the options of the ICMPv6 message msg, the first of which starts at offset.
@@ -89,6 +117,13 @@ func OptionsAt(msg []byte, offset int) Options {
 		return Options{err: ErrOption}
 	}
 	return Options{msg: msg, offset: offset}
+}
+
+// UpToSignature gives a walker that ends with the first RSA Signature option. What stands behind it is signed by nobody,
+// and receivers ignore it (RFC 3971 section 5.2.2); all Parse functions of this package do.
+func (o Options) UpToSignature() Options {
+	o.toSigned = true
+	return o
 }
 
 // Next gives the next option, and false at the end of the message or at an option that Err then tells of.
@@ -107,6 +142,9 @@ func (o *Options) Next() (Option, bool) {
 		return Option{}, false
 	}
 	o.offset = at + n
+	if o.toSigned && o.msg[at] == OptSignature {
+		o.offset = len(o.msg)
+	}
 	return Option{Type: o.msg[at], Octets: o.msg[at : at+n : at+n], Offset: at}, true
 }
 

@@ -60,7 +60,7 @@ func ParseRouterAdvert(p *ipv6.Packet) (RouterAdvert, Reason) {
 		Lifetime:  binary.BigEndian.Uint16(msg[6:8]),
 		Reachable: binary.BigEndian.Uint32(msg[8:12]),
 		Retrans:   binary.BigEndian.Uint32(msg[12:16]),
-		Options:   OptionsAt(msg, raOctets),
+		Options:   optionsOf(msg, raOctets),
 	}
 	options := m.Options
 	for o, ok := options.Next(); ok; o, ok = options.Next() {
