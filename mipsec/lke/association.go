@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 )
 
 // routerNode is all that the router has about one home address. It exists as long as one of its parts does.
@@ -20,12 +21,11 @@ type routerNode struct {
 	// forwards counts the EffectBinds that were not answered yet. The answers come in order and name only the home address,
 	// so that all but the last are those of binding updates which were overtaken.
 	forwards  int
-	forwardBy routerTime // the last is taken for failed then
+	forwardBy pacing.Time // the last is taken for failed then
 
 	watching int // index of the link that is watched for home, 0 if none
 
-	wake  routerTime // next moment, and place in the heap of timers (-1: not in it)
-	place int
+	timer pacing.Timer // next moment
 }
 
 // association is one local binding security association (LBSA).
@@ -36,12 +36,12 @@ type association struct {
 	source     ipv6.LinkAddr // of the request: adverts and further requests must come from it (resolution s)
 	requestSeq uint16
 	nonce      uint32 // of its duplicate address detection
-	expires    routerTime
+	expires    pacing.Time
 
 	updateSeq uint16 // of the last accepted binding update, if updated (resolution t)
 	updated   bool
-	refusals  uint8      // authenticated refusals ...
-	refusing  routerTime // ... since
+	refusals  uint8       // authenticated refusals ...
+	refusing  pacing.Time // ... since
 
 	advert  []byte // the cached advertisement, a whole packet; nil after a binding update
 	binding *routerBinding
@@ -50,17 +50,20 @@ type association struct {
 // routerBinding is one binding cache entry.
 type routerBinding struct {
 	careOf   netip.Addr
-	until    routerTime
+	until    pacing.Time
 	seq      uint16 // of the update that made it
 	lifetime uint16 // as granted, in units of 4 s
 	verified bool   // the Finished message came, or none is asked for
 
-	nonce    uint32     // of the Finished Request
-	finishBy routerTime // the binding ends without the Finished message
-	repeatAt routerTime // ack is sent again, repeats more times
+	nonce    uint32      // of the Finished Request
+	finishBy pacing.Time // the binding ends without the Finished message
+	repeatAt pacing.Time // ack is sent again, repeats more times
 	repeats  int
 	ack      []byte
 }
+
+// Wake gives n's place in the heap of timers.
+func (n *routerNode) Wake() *pacing.Timer { return &n.timer }
 
 // bound reports whether n's home address is forwarded, or is going to be.
 func (n *routerNode) bound() bool { return n.update != nil || n.lbsa != nil && n.lbsa.binding != nil }
@@ -80,7 +83,7 @@ func (n *routerNode) heldByOther(link *servedLink, source ipv6.LinkAddr) bool {
 func (r *Router) node(home netip.Addr, link *servedLink) *routerNode {
 	n := r.nodes[home]
 	if n == nil {
-		n = &routerNode{home: home, link: link, forwardBy: routerNever, wake: routerNever, place: -1}
+		n = &routerNode{home: home, link: link, forwardBy: pacing.Never}
 		r.nodes[home] = n
 	}
 	return n
@@ -91,7 +94,7 @@ func (r *Router) settle(n *routerNode) {
 	if n.dad == nil && n.lbsa == nil {
 		r.unwatch(n)
 		if n.request == nil && n.forwards == 0 {
-			r.timers.remove(n)
+			r.timers.Remove(n)
 			delete(r.nodes, n.home)
 			return
 		}
@@ -109,11 +112,11 @@ func (r *Router) settle(n *routerNode) {
 			at = min(at, b.until, b.finishBy, b.repeatAt)
 		}
 	}
-	r.timers.set(n, at)
+	r.timers.Set(n, at)
 }
 
 // due does what n's moment asks for.
-func (r *Router) due(now routerTime, n *routerNode) {
+func (r *Router) due(now pacing.Time, n *routerNode) {
 	if n.request != nil && n.request.expires <= now {
 		r.count.add(dropKeyLost)
 		r.dropRequest(n)
@@ -178,11 +181,11 @@ func (r *Router) save(n *routerNode) {
 	a := n.lbsa
 	rec := &Record{
 		Home: n.home, Router: a.router, Link: n.link.Name, Node: a.source, NodeLocal: a.nodeLocal, Key: a.key,
-		RequestSeq: a.requestSeq, Expires: r.moment(a.expires), UpdateSeq: a.updateSeq, Updated: a.updated, Advert: a.advert,
+		RequestSeq: a.requestSeq, Expires: r.clock.Moment(a.expires), UpdateSeq: a.updateSeq, Updated: a.updated, Advert: a.advert,
 	}
 	if b := a.binding; b != nil {
 		rec.Bound, rec.CareOf, rec.Verified = true, b.careOf, b.verified
-		rec.BoundUntil, rec.BoundSeconds = r.moment(b.until), uint32(b.lifetime)*secondsPerUnit
+		rec.BoundUntil, rec.BoundSeconds = r.clock.Moment(b.until), uint32(b.lifetime)*secondsPerUnit
 	}
 	r.emit(Effect{Kind: EffectSave, Home: n.home, Record: rec})
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 	"github.com/roamkey/roamkey/ndp"
 )
 
@@ -16,12 +17,12 @@ type dadRun struct {
 	candidate *association
 	solicit   []byte // the whole packet
 	sent      int
-	next      routerTime // of the next solicitation, or the end
+	next      pacing.Time // of the next solicitation, or the end
 }
 
 // startDAD acknowledges the request and at once asks the link who has the address (LKE-AR-12). An association that is
 // valid already stays beside the new one until that is valid, too (resolution p).
-func (r *Router) startDAD(now routerTime, n *routerNode, a *association, ack []byte) {
+func (r *Router) startDAD(now pacing.Time, n *routerNode, a *association, ack []byte) {
 	nonce, ok := r.dadNonce(n)
 	if !ok {
 		a.wipe()
@@ -65,14 +66,14 @@ func (r *Router) dadSolicit(n *routerNode, a *association) []byte {
 	return ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: neighbourHops}, ipv6.ProtoICMPv6, msg)
 }
 
-func (r *Router) sendSolicit(now routerTime, n *routerNode) {
+func (r *Router) sendSolicit(now pacing.Time, n *routerNode) {
 	n.dad.sent++
-	n.dad.next = now.add(r.cfg.RetransTimer)
+	n.dad.next = now.Add(r.cfg.RetransTimer)
 	r.send(n.link.Index, ipv6.MulticastLinkAddr(ipv6.SolicitedNode(n.home)), n.dad.solicit)
 }
 
 // dadDue goes on with a detection: the next solicitation, or RetransTimer after the last the end (resolution l).
-func (r *Router) dadDue(now routerTime, n *routerNode) {
+func (r *Router) dadDue(now pacing.Time, n *routerNode) {
 	if n.dad.sent < r.cfg.DADTransmits {
 		r.sendSolicit(now, n)
 		return
@@ -85,7 +86,7 @@ func (r *Router) dadDue(now routerTime, n *routerNode) {
 }
 
 // succeedDAD makes the association valid, in the place of the one before it (LKE-AR-7, LKE-AR-16).
-func (r *Router) succeedDAD(now routerTime, n *routerNode) {
+func (r *Router) succeedDAD(now pacing.Time, n *routerNode) {
 	a := n.dad.candidate
 	n.dad = nil
 	if old := n.lbsa; old != nil {

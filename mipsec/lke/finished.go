@@ -3,6 +3,7 @@ package lke
 import (
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 )
 
 // finished handles a Finished message, which shows that the node is reachable at its care-of address (LKE-AR-25). One that
@@ -17,7 +18,7 @@ func (r *Router) finished(p *ipv6.Packet) {
 	}
 	n := r.nodes[p.HomeAddress]
 	b := n.lbsa.binding
-	b.verified, b.finishBy, b.repeatAt, b.ack = true, routerNever, routerNever, nil
+	b.verified, b.finishBy, b.repeatAt, b.ack = true, pacing.Never, pacing.Never, nil
 	r.count.add(countFinished)
 	r.save(n)
 	r.report(r.event(EventFinished, n, ""))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 )
 
 const (
@@ -29,12 +30,12 @@ type keyRequest struct {
 	nodeLocal netip.Addr
 	seq       uint16
 	lifetime  uint16 // requested, in seconds
-	expires   routerTime
+	expires   pacing.Time
 }
 
 // keyExchange handles a Key Exchange Request. Every test stands before RSA and none of them is answered: without the key
 // no answer could be authenticated, and one that is not would make the node drop its association (LKE-MN-7).
-func (r *Router) keyExchange(now routerTime, in *Input) {
+func (r *Router) keyExchange(now pacing.Time, in *Input) {
 	p := in.Packet
 	link := r.byIndex[p.Interface]
 	req, drop := r.readRequest(link, p)
@@ -57,7 +58,7 @@ func (r *Router) keyExchange(now routerTime, in *Input) {
 	r.lastJob++
 	n.request = &keyRequest{
 		job: r.lastJob, source: p.LinkSource, nodeLocal: p.Src, seq: req.Seq, lifetime: req.Lifetime,
-		expires: now.add(requestPatience),
+		expires: now.Add(requestPatience),
 	}
 	r.jobs[r.lastJob] = n
 	r.emit(Effect{
@@ -109,7 +110,7 @@ func (r *Router) readRequest(link *servedLink, p *ipv6.Packet) (mobility.KeyExch
 
 // admit makes the tests that need the router's state (resolutions r and p, LKE-AR-9 to LKE-AR-11). The rate limit comes
 // last: it counts only requests that passed all others, so that a spoofer does not use up a node's share.
-func (r *Router) admit(now routerTime, link *servedLink, in *Input, req *mobility.KeyExchangeRequest) routerCounter {
+func (r *Router) admit(now pacing.Time, link *servedLink, in *Input, req *mobility.KeyExchangeRequest) routerCounter {
 	p := in.Packet
 	home := p.HomeAddress
 	if _, ok := link.prefixOf(home); !ok {
@@ -167,7 +168,7 @@ func (r *Router) keyLost(job uint64) {
 
 // keyFound goes on with the exchange that job belongs to. Whether key is the node's or 16 random octets that stand for a
 // padding error cannot be seen here, and must not (LKE-AR-6): DAD will tell.
-func (r *Router) keyFound(now routerTime, job uint64, key [KeyLen]byte) {
+func (r *Router) keyFound(now pacing.Time, job uint64, key [KeyLen]byte) {
 	n := r.jobs[job]
 	if n == nil {
 		r.count.add(dropKeyUnknown)
@@ -184,7 +185,7 @@ func (r *Router) keyFound(now routerTime, job uint64, key [KeyLen]byte) {
 	if status == mobility.StatusAccepted {
 		granted := min(time.Duration(req.lifetime)*time.Second, n.link.maxLifetime(&r.cfg))
 		lifetime = lifetimeUnits(granted)
-		a.expires = now.add(time.Duration(lifetime) * secondsPerUnit * time.Second)
+		a.expires = now.Add(time.Duration(lifetime) * secondsPerUnit * time.Second)
 	}
 	ack := r.keyAck(n, a, status, lifetime)
 	r.dropRequest(n)

@@ -4,12 +4,13 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 )
 
 // Reconfigure serves what cfg says from now on. It loses no association and no binding: those of a link that is gone stay
 // until they expire. Exchanges that are under way on such a link end.
 func (r *Router) Reconfigure(now time.Time, cfg RouterConfig) []Effect {
-	t := r.clock(now)
+	t := r.clock.At(now)
 	r.runTimers(t)
 	before := make(map[*servedLink]int, len(r.links))
 	for _, l := range r.links {
@@ -44,7 +45,7 @@ func (r *Router) Reconfigure(now time.Time, cfg RouterConfig) []Effect {
 }
 
 // moveLink follows a change of the index of n's link: an interface that was made anew has lost what stood on the old one.
-func (r *Router) moveLink(now routerTime, n *routerNode) {
+func (r *Router) moveLink(now pacing.Time, n *routerNode) {
 	r.unwatch(n)
 	if !n.link.present || n.lbsa == nil {
 		return
@@ -62,7 +63,7 @@ func (r *Router) moveLink(now routerTime, n *routerNode) {
 // were: bindings are asked for again, so that forwarding that still stands is adopted. Records that have expired are
 // forgotten.
 func (r *Router) Restore(now time.Time, records []Record) []Effect {
-	t := r.clock(now)
+	t := r.clock.At(now)
 	for i := range records {
 		rec := &records[i]
 		if !rec.Expires.After(now) || !ipv6.IsRoutableUnicast(rec.Home) || !ipv6.IsRoutableUnicast(rec.Router) {
@@ -76,12 +77,12 @@ func (r *Router) Restore(now time.Time, records []Record) []Effect {
 	return r.takeEffects()
 }
 
-func (r *Router) restore(now routerTime, rec *Record) {
+func (r *Router) restore(now pacing.Time, rec *Record) {
 	r.count.add(countRestored)
 	n := r.node(rec.Home, r.linkNamed(rec.Link))
 	a := &association{
 		key: rec.Key, router: rec.Router, nodeLocal: rec.NodeLocal, source: rec.Node, requestSeq: rec.RequestSeq,
-		expires: r.clock(rec.Expires), updateSeq: rec.UpdateSeq, updated: rec.Updated,
+		expires: r.clock.At(rec.Expires), updateSeq: rec.UpdateSeq, updated: rec.Updated,
 	}
 	if len(rec.Advert) > 0 && len(rec.Advert) <= maxAdvert {
 		a.advert = append([]byte(nil), rec.Advert...)
@@ -97,8 +98,8 @@ func (r *Router) restore(now routerTime, rec *Record) {
 
 // restoreBinding goes on with a binding. If the node had not shown yet that it is reachable, it is asked again, for the
 // nonce of the first question is gone.
-func (r *Router) restoreBinding(now routerTime, n *routerNode, rec *Record) {
-	until := min(r.clock(rec.BoundUntil), n.lbsa.expires)
+func (r *Router) restoreBinding(now pacing.Time, n *routerNode, rec *Record) {
+	until := min(r.clock.At(rec.BoundUntil), n.lbsa.expires)
 	nonce, ok := r.random32()
 	if until <= now || !ipv6.IsRoutableUnicast(rec.CareOf) || !ok {
 		r.save(n)
@@ -106,7 +107,7 @@ func (r *Router) restoreBinding(now routerTime, n *routerNode, rec *Record) {
 	}
 	b := &routerBinding{
 		careOf: rec.CareOf, until: until, seq: rec.UpdateSeq, lifetime: unitsOf(rec.BoundSeconds),
-		verified: rec.Verified || !r.cfg.RequestFinished, finishBy: routerNever, repeatAt: routerNever,
+		verified: rec.Verified || !r.cfg.RequestFinished, finishBy: pacing.Never, repeatAt: pacing.Never,
 	}
 	n.lbsa.binding, n.lbsa.advert = b, nil
 	if !b.verified {

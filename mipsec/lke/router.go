@@ -7,6 +7,7 @@ import (
 
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 	"github.com/roamkey/roamkey/ndp"
 )
 
@@ -23,13 +24,12 @@ type Router struct {
 	nodes     map[netip.Addr]*routerNode // by home address
 	jobs      map[uint64]*routerNode     // by the decryption that they wait for
 	lastJob   uint64
-	timers    routerTimers
+	timers    pacing.Timers[*routerNode]
 	limits    requestLimits
-	errorAcks routerBucket
+	errorAcks pacing.Bucket
 	count     routerCounters
 
-	base    time.Time // of routerTime
-	started bool
+	clock   pacing.Clock
 	effects []Effect // of the step under way
 	spare   []Effect // given back by Recycle, empty
 	scratch [4]byte
@@ -48,7 +48,7 @@ func NewRouter(cfg RouterConfig) *Router {
 // to do, which then costs no memory either. Timers that are due are handled before the input. The slices in an effect
 // are the caller's; a Record's Advert is shared and must not be written to.
 func (r *Router) Step(now time.Time, in Input) []Effect {
-	t := r.clock(now)
+	t := r.clock.At(now)
 	r.runTimers(t)
 	switch in.Kind {
 	case InPacket:
@@ -66,11 +66,11 @@ func (r *Router) Step(now time.Time, in Input) []Effect {
 
 // Deadline is when Step wants an InTick next; the zero Time if never.
 func (r *Router) Deadline() time.Time {
-	n := r.timers.first()
-	if n == nil {
+	n, ok := r.timers.First()
+	if !ok {
 		return time.Time{}
 	}
-	return r.moment(n.wake)
+	return r.clock.Moment(n.timer.At())
 }
 
 // message says which of LKE's messages a packet is, by the order of tests in which the numbers that others use, too, are
@@ -110,7 +110,7 @@ func (r *Router) classify(p *ipv6.Packet) message {
 	return messageNone
 }
 
-func (r *Router) packet(now routerTime, in *Input) {
+func (r *Router) packet(now pacing.Time, in *Input) {
 	p := in.Packet
 	if p == nil {
 		return
@@ -158,9 +158,9 @@ func (r *Router) Associations(yield func(Association) bool) {
 			a, v.State = n.dad.candidate, "dad"
 		case a.binding != nil:
 			b := a.binding
-			v.State, v.CareOf, v.BoundUntil, v.Verified = "bound", b.careOf, r.moment(b.until), b.verified
+			v.State, v.CareOf, v.BoundUntil, v.Verified = "bound", b.careOf, r.clock.Moment(b.until), b.verified
 		}
-		v.Router, v.Node, v.Expires, v.UpdateSeq = a.router, a.source, r.moment(a.expires), a.updateSeq
+		v.Router, v.Node, v.Expires, v.UpdateSeq = a.router, a.source, r.clock.Moment(a.expires), a.updateSeq
 		if !yield(v) {
 			return
 		}
@@ -186,19 +186,8 @@ func (r *Router) homes() []netip.Addr {
 	return homes
 }
 
-// clock gives now as a routerTime.
-func (r *Router) clock(now time.Time) routerTime {
-	if !r.started {
-		r.base, r.started = now, true
-	}
-	return routerTime(now.Sub(r.base))
-}
-
-// moment gives t on the caller's clock.
-func (r *Router) moment(t routerTime) time.Time { return r.base.Add(time.Duration(t)) }
-
-func (r *Router) runTimers(now routerTime) {
-	for n := r.timers.first(); n != nil && n.wake <= now; n = r.timers.first() {
+func (r *Router) runTimers(now pacing.Time) {
+	for n, due := r.timers.Due(now); due; n, due = r.timers.Due(now) {
 		r.due(now, n)
 	}
 }

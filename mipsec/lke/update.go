@@ -7,6 +7,7 @@ import (
 
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
+	"github.com/roamkey/roamkey/mipsec/pacing"
 )
 
 const (
@@ -32,12 +33,12 @@ type updateRun struct {
 	careOf   netip.Addr
 	seq      uint16
 	lifetime uint16 // granted, in units of 4 s
-	until    routerTime
+	until    pacing.Time
 	nonce    uint32
 }
 
 // bindingUpdate handles a Binding Update to one of the router's global addresses.
-func (r *Router) bindingUpdate(now routerTime, p *ipv6.Packet) {
+func (r *Router) bindingUpdate(now pacing.Time, p *ipv6.Packet) {
 	if p.RoutingHome.IsValid() {
 		r.count.add(dropUpdateRouting)
 		return
@@ -81,10 +82,10 @@ func (r *Router) isNeighbour(p *ipv6.Packet) bool {
 }
 
 // authenticUpdate goes on with a binding update whose authenticator is right.
-func (r *Router) authenticUpdate(now routerTime, n *routerNode, p *ipv6.Packet, m mobility.BindingUpdate) {
+func (r *Router) authenticUpdate(now pacing.Time, n *routerNode, p *ipv6.Packet, m mobility.BindingUpdate) {
 	a := n.lbsa
 	deregister := m.Lifetime == 0 || p.Src == n.home
-	granted := min(time.Duration(m.Lifetime)*secondsPerUnit*time.Second, a.expires.sub(now), r.cfg.MaxBinding)
+	granted := min(time.Duration(m.Lifetime)*secondsPerUnit*time.Second, a.expires.Sub(now), r.cfg.MaxBinding)
 	lifetime := lifetimeUnits(granted)
 	switch {
 	case m.AlternateCareOf.IsValid(): // resolutions h and u
@@ -109,7 +110,7 @@ func (r *Router) authenticUpdate(now routerTime, n *routerNode, p *ipv6.Packet, 
 		}
 		r.accept(now, n, &updateRun{
 			careOf: p.Src, seq: m.Seq, lifetime: lifetime, nonce: nonce,
-			until: now.add(time.Duration(lifetime) * secondsPerUnit * time.Second),
+			until: now.Add(time.Duration(lifetime) * secondsPerUnit * time.Second),
 		})
 	}
 }
@@ -133,7 +134,7 @@ func (r *Router) validCareOf(n *routerNode, p *ipv6.Packet, deregister bool) boo
 
 // accept starts to forward n's home address. The sequence number is kept before all else: no answer of ours may be
 // followed by a second life of the same update. There is no DAD (LKE-AR-23).
-func (r *Router) accept(now routerTime, n *routerNode, u *updateRun) {
+func (r *Router) accept(now pacing.Time, n *routerNode, u *updateRun) {
 	r.count.add(countUpdates)
 	a := n.lbsa
 	a.updateSeq, a.updated = u.seq, true
@@ -148,9 +149,9 @@ func (r *Router) accept(now routerTime, n *routerNode, u *updateRun) {
 }
 
 // forward asks for n's home address to be forwarded to careOf.
-func (r *Router) forward(now routerTime, n *routerNode, careOf netip.Addr) {
+func (r *Router) forward(now pacing.Time, n *routerNode, careOf netip.Addr) {
 	n.forwards++
-	n.forwardBy = now.add(forwardPatience)
+	n.forwardBy = now.Add(forwardPatience)
 	r.emit(Effect{Kind: EffectBind, Link: n.link.Index, Home: n.home, Binding: r.binding(n, careOf)})
 }
 
@@ -159,7 +160,7 @@ func (r *Router) binding(n *routerNode, careOf netip.Addr) Binding {
 }
 
 // forwarding handles the answer to an EffectBind.
-func (r *Router) forwarding(now routerTime, home netip.Addr, failed bool) {
+func (r *Router) forwarding(now pacing.Time, home netip.Addr, failed bool) {
 	n := r.nodes[home]
 	switch {
 	case n == nil || n.forwards == 0 && !failed:
@@ -170,7 +171,7 @@ func (r *Router) forwarding(now routerTime, home netip.Addr, failed bool) {
 		r.count.add(dropForwardingSuperseded) // a newer update stands behind this one
 		return
 	}
-	n.forwards, n.forwardBy = 0, routerNever
+	n.forwards, n.forwardBy = 0, pacing.Never
 	switch {
 	case failed && !n.bound():
 		r.count.add(dropForwardingUnasked)
@@ -184,7 +185,7 @@ func (r *Router) forwarding(now routerTime, home netip.Addr, failed bool) {
 
 // forwardingLate takes an EffectBind that nobody answered for failed, where a node waits for it.
 func (r *Router) forwardingLate(n *routerNode) {
-	n.forwards, n.forwardBy = 0, routerNever
+	n.forwards, n.forwardBy = 0, pacing.Never
 	if n.update != nil {
 		r.forwardingFailed(n)
 	}
@@ -203,12 +204,12 @@ func (r *Router) forwardingFailed(n *routerNode) {
 
 // complete ends a binding update whose forwarding stands: the acknowledgement leaves after the record (LKE-AR-20,
 // LKE-AR-22), and the link hears where the address is now.
-func (r *Router) complete(now routerTime, n *routerNode) {
+func (r *Router) complete(now pacing.Time, n *routerNode) {
 	a, u := n.lbsa, n.update
 	old := a.binding
 	b := &routerBinding{
 		careOf: u.careOf, until: u.until, seq: u.seq, lifetime: u.lifetime, nonce: u.nonce,
-		finishBy: routerNever, repeatAt: routerNever,
+		finishBy: pacing.Never, repeatAt: pacing.Never,
 	}
 	same := old != nil && old.careOf == b.careOf
 	b.verified = !r.cfg.RequestFinished || same && old.verified
@@ -218,12 +219,12 @@ func (r *Router) complete(now routerTime, n *routerNode) {
 		FinishedRequest: !b.verified, FinishedNonce: b.nonce,
 	})
 	if !b.verified {
-		b.finishBy = now.add(r.cfg.FinishedTimeout)
+		b.finishBy = now.Add(r.cfg.FinishedTimeout)
 		if same {
 			b.finishBy = min(b.finishBy, old.finishBy) // asking again does not put it off
 		}
 		b.ack, b.repeats = packet, ackRepeats
-		b.repeatAt = now.add(ackRepeatInterval)
+		b.repeatAt = now.Add(ackRepeatInterval)
 	}
 	r.count.add(countBound)
 	r.save(n)
@@ -261,7 +262,7 @@ func (r *Router) unbind(n *routerNode, kind EventKind, detail string) netip.Addr
 }
 
 // bindingDue does what the moment asks for of n's binding.
-func (r *Router) bindingDue(now routerTime, n *routerNode) {
+func (r *Router) bindingDue(now pacing.Time, n *routerNode) {
 	b := n.lbsa.binding
 	switch {
 	case b.until <= now:
@@ -274,9 +275,9 @@ func (r *Router) bindingDue(now routerTime, n *routerNode) {
 	case b.repeatAt <= now:
 		r.count.add(countAckRepeated)
 		b.repeats--
-		b.repeatAt = now.add(ackRepeatInterval)
+		b.repeatAt = now.Add(ackRepeatInterval)
 		if b.repeats == 0 {
-			b.repeatAt = routerNever
+			b.repeatAt = pacing.Never
 		}
 		r.route(b.ack)
 	}
@@ -331,10 +332,10 @@ func (r *Router) answerTo(p *ipv6.Packet) ackTo {
 
 // refuse answers an authentic binding update with an error (LKE-AR-21). It changes nothing but the count of such
 // answers: an old update that is sent again and again must not make a stream of them.
-func (r *Router) refuse(now routerTime, n *routerNode, p *ipv6.Packet, seq uint16, status uint8, why routerCounter) {
+func (r *Router) refuse(now pacing.Time, n *routerNode, p *ipv6.Packet, seq uint16, status uint8, why routerCounter) {
 	r.count.add(why)
 	a := n.lbsa
-	if a.refusals == 0 || now >= a.refusing.add(time.Second) {
+	if a.refusals == 0 || now >= a.refusing.Add(time.Second) {
 		a.refusals, a.refusing = 0, now
 	}
 	if a.refusals >= maxUpdateRate {
@@ -357,13 +358,13 @@ func (r *Router) refuseTo(n *routerNode, careOf netip.Addr, seq uint16, status u
 
 // refuseStranger answers a binding update that nothing authenticates: without an authenticator of our own, and seldom
 // (resolution j).
-func (r *Router) refuseStranger(now routerTime, n *routerNode, p *ipv6.Packet, seq uint16, status uint8, why routerCounter) {
+func (r *Router) refuseStranger(now pacing.Time, n *routerNode, p *ipv6.Packet, seq uint16, status uint8, why routerCounter) {
 	r.count.add(why)
-	if !r.errorAcks.allows(now, errorAckInterval, errorAckBurst) {
+	if !r.errorAcks.Allows(now, errorAckInterval, errorAckBurst) {
 		r.count.add(dropErrorAckLimited)
 		return
 	}
-	r.errorAcks.take(now, errorAckInterval)
+	r.errorAcks.Take(now, errorAckInterval)
 	r.count.add(countErrorAcks)
 	to := r.answerTo(p)
 	mh := mobility.BindingAck{Status: status, Seq: seq}.Append(nil, r.cfg.CodePoints)
@@ -374,11 +375,11 @@ func (r *Router) refuseStranger(now routerTime, n *routerNode, p *ipv6.Packet, s
 }
 
 // answerFault sends what RFC 6275 section 9.2 asks for, as seldom as the answers to strangers.
-func (r *Router) answerFault(now routerTime, p *ipv6.Packet, fault mobility.Fault) {
+func (r *Router) answerFault(now pacing.Time, p *ipv6.Packet, fault mobility.Fault) {
 	if fault == mobility.FaultTruncated || fault == mobility.FaultChecksum {
 		return
 	}
-	if !r.errorAcks.allows(now, errorAckInterval, errorAckBurst) {
+	if !r.errorAcks.Allows(now, errorAckInterval, errorAckBurst) {
 		r.count.add(dropErrorAckLimited)
 		return
 	}
@@ -386,7 +387,7 @@ func (r *Router) answerFault(now routerTime, p *ipv6.Packet, fault mobility.Faul
 	if packet == nil || p.Src.IsLinkLocalUnicast() {
 		return
 	}
-	r.errorAcks.take(now, errorAckInterval)
+	r.errorAcks.Take(now, errorAckInterval)
 	r.count.add(countErrorAnswers)
 	r.route(packet)
 }
