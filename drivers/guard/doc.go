@@ -9,4 +9,7 @@
 // An external-mode ip6tnl device accepts a tunnel packet from any outer source. The table therefore admits IPv6-in-IPv6
 // packets to the router's addresses only where outer and inner source are one of the pairs of [Guard.AddTunnel]
 // (RFC 6275 section 10.4.5).
+//
+// A kernel checks no signature of SEND (RFC 3971): on the links of [Guard.SetSecured] the table keeps Neighbour Discovery
+// from it.
 package guard

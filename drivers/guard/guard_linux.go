@@ -15,12 +15,14 @@ const metaSecPath = 25 // NFT_META_SECPATH: 1 if the packet came through IPsec
 
 // Guard is the router's table. A nil *Guard stands for a kernel that cannot have one: its methods do nothing.
 type Guard struct {
-	t                       *table
-	routers, links, tunnels *set   // guarded by t.mu
-	base                    []rule // without those about tunnels' sources
-	checking                bool   // those are there, too
-	there                   bool   // there was a table already
-	reasons                 []string
+	t *table
+
+	routers, links, tunnels, secured *set // guarded by t.mu
+
+	base     []rule // without those about tunnels' sources
+	checking bool   // those are there, too
+	there    bool   // there was a table already
+	reasons  []string
 }
 
 // Open makes the table, or takes over the one an earlier process left, with its pairs: what they let through goes on
@@ -49,9 +51,10 @@ func open(c *nft) (*Guard, error) {
 		routers: newSet("routers", typeAddr, 16),
 		links:   newSet("links", typeName, unix.IFNAMSIZ),
 		tunnels: newSet("tunnels", typePair, 32),
+		secured: newSet("secured", typeName, unix.IFNAMSIZ),
 	}
 	g.there = there
-	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels}}
+	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels, g.secured}}
 	old := 0
 	if there {
 		for _, s := range g.t.sets {
@@ -73,7 +76,7 @@ func open(c *nft) (*Guard, error) {
 		old = len(counts)
 	}
 	g.reasons, err = g.t.makeBest(func(f features) []rule {
-		g.base = sequence(mobilityRules(f, g.links.name), silenceRules(g.routers.name))
+		g.base = sequence(mobilityRules(f, g.links.name), securedRules(g.secured.name, ofRouters), silenceRules(g.routers.name))
 		g.checking = old > len(g.base)
 		return g.rules()
 	})
@@ -209,20 +212,16 @@ func (g *Guard) SetRouters(addrs []netip.Addr, links []string) error {
 	if g == nil {
 		return nil
 	}
-	routers, names := make(map[string]bool), make(map[string]bool)
+	routers := make(map[string]bool)
 	for _, a := range addrs {
 		if !a.Is6() {
 			return fmt.Errorf("router address %s is not an IPv6 address", a)
 		}
 		routers[string(a.WithZone("").AsSlice())] = true
 	}
-	for _, l := range links {
-		if l == "" || len(l) >= unix.IFNAMSIZ {
-			return fmt.Errorf("link name %q: it must have 1 to %d characters", l, unix.IFNAMSIZ-1)
-		}
-		var b [unix.IFNAMSIZ]byte
-		copy(b[:], l)
-		names[string(b[:])] = true
+	names, err := nameElements(links)
+	if err != nil {
+		return err
 	}
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()

@@ -16,13 +16,21 @@ import (
 type Node struct {
 	t              *table
 	devices, homes *set // guarded by t.mu
+	secured        *set // does not change
 	reasons        []string
 }
 
 // OpenNode makes the mobile node's table: the kernel does not see solicitations from the unspecified address that carry an
 // LKE authentication request (it would answer without the reply option, which voids the association), nor mobility
 // headers for its own addresses. authRequest is the number of the option of that request, 7 in the draft.
-func OpenNode(authRequest uint8) (*Node, error) {
+//
+// secured names the links with SEND: all Neighbour Discovery that arrives there, router advertisements too, is kept from
+// the kernel.
+func OpenNode(authRequest uint8, secured ...string) (*Node, error) {
+	names, err := nameElements(secured)
+	if err != nil {
+		return nil, err
+	}
 	c, err := dialNFT()
 	if err != nil {
 		return nil, err
@@ -31,11 +39,17 @@ func OpenNode(authRequest uint8) (*Node, error) {
 		c.Close()
 		return nil, err
 	}
-	n := &Node{devices: newSet("devices", typeName, unix.IFNAMSIZ), homes: newSet("homes", typeHome, unix.IFNAMSIZ+16)}
-	n.t = &table{name: NodeTable, nft: c, sets: []*set{n.devices, n.homes}}
+	n := &Node{
+		devices: newSet("devices", typeName, unix.IFNAMSIZ),
+		homes:   newSet("homes", typeHome, unix.IFNAMSIZ+16),
+		secured: newSet("secured", typeName, unix.IFNAMSIZ),
+	}
+	n.secured.elements = names
+	n.t = &table{name: NodeTable, nft: c, sets: []*set{n.devices, n.homes, n.secured}}
 	n.reasons, err = n.t.makeBest(func(f features) []rule {
 		mobility := []rule{{name: "mobility_header", about: "read from packet sockets", match: f.mobility()}}
-		return sequence(mobility, solicitationRules(authRequest), homeRules(n.devices.name, n.homes.name), silenceRules(""))
+		return sequence(mobility, solicitationRules(authRequest), securedRules(n.secured.name, ofNodes),
+			homeRules(n.devices.name, n.homes.name), silenceRules(""))
 	})
 	if err != nil {
 		c.Close()
@@ -46,8 +60,7 @@ func OpenNode(authRequest uint8) (*Node, error) {
 }
 
 const (
-	neighbourSolicitation = 135 // ICMPv6 type
-	solicitationLen       = 24  // of a solicitation before its options (RFC 4861 section 4.3)
+	solicitationLen = 24 // of a solicitation before its options (RFC 4861 section 4.3)
 
 	optionAuthenticationLen = 6 // of the LKE DAD Authentication Request, in units of 8 octets
 	optionNonce             = 14

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -114,4 +115,18 @@ func (s *set) read(c *nft, table string) (map[string]bool, error) {
 		}))
 	}
 	return all, err
+}
+
+// nameElements gives the elements of a set of interface names.
+func nameElements(links []string) (map[string]bool, error) {
+	names := make(map[string]bool)
+	for _, l := range links {
+		if l == "" || len(l) >= unix.IFNAMSIZ {
+			return nil, fmt.Errorf("link name %q: it must have 1 to %d characters", l, unix.IFNAMSIZ-1)
+		}
+		var b [unix.IFNAMSIZ]byte
+		copy(b[:], l)
+		names[string(b[:])] = true
+	}
+	return names, nil
 }

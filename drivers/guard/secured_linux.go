@@ -1,0 +1,74 @@
+package guard
+
+import "golang.org/x/sys/unix"
+
+// ICMPv6 types of Neighbour Discovery (RFC 4861 section 4).
+const (
+	routerSolicitation     = 133
+	routerAdvertisement    = 134
+	neighbourSolicitation  = 135
+	neighbourAdvertisement = 136
+	redirect               = 137
+)
+
+// discovery is a message of Neighbour Discovery that a kernel would believe unsigned.
+type discovery struct {
+	icmp uint8
+	name string // of the counter
+}
+
+// ofRouters and ofNodes choose from them.
+const (
+	ofRouters = false
+	ofNodes   = true
+)
+
+func discoveries(nodes bool) []discovery {
+	all := []discovery{
+		{icmp: routerSolicitation, name: "secured_router_solicitation"},
+		{icmp: neighbourSolicitation, name: "secured_neighbour_solicitation"},
+		{icmp: neighbourAdvertisement, name: "secured_neighbour_advertisement"},
+		{icmp: redirect, name: "secured_redirect"},
+	}
+	if nodes {
+		all = append(all, discovery{icmp: routerAdvertisement, name: "secured_router_advertisement"})
+	}
+	return all
+}
+
+// securedRules keep Neighbour Discovery on links with SEND (RFC 3971) from the kernel, which checks no signature: it would
+// learn neighbours from whoever says that he is one, and answer unsigned. All other ICMPv6 is its own, multicast listener
+// discovery too.
+//
+// A fragment may hide its type. The kernel takes no Neighbour Discovery from fragments (RFC 6980) unless it is told to,
+// by suppress_frag_ndisc.
+func securedRules(links string, nodes bool) []rule {
+	var all []rule
+	for _, d := range discoveries(nodes) {
+		all = append(all, rule{
+			name: d.name, about: "checked from packet sockets, on links with SEND",
+			match: sequence(
+				[]expression{meta(unix.NFT_META_IIFNAME), in(links)}, protocol(unix.IPPROTO_ICMPV6),
+				[]expression{payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1), is(d.icmp)},
+			),
+		})
+	}
+	return all
+}
+
+// SetSecured says what the links with SEND are called: solicitations, neighbour advertisements and redirects that arrive
+// there are kept from the kernel, so that somebody else has to answer them and to write its neighbour entries. It
+// replaces what was set before in one transaction.
+func (g *Guard) SetSecured(links []string) error {
+	if g == nil {
+		return nil
+	}
+	names, err := nameElements(links)
+	if err != nil {
+		return err
+	}
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	g.secured.elements = names
+	return g.t.change(func(tx *transaction) { g.secured.replace(tx, Table) })
+}
