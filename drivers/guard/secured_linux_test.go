@@ -76,7 +76,9 @@ type lie struct {
 }
 
 func lies() []lie {
-	fresh := func(n byte) netip.Addr { return netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 2: 0x0d, 3: 0xb8, 5: 1, 15: n}) }
+	fresh := func(n byte) netip.Addr {
+		return netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 2: 0x0d, 3: 0xb8, 5: 1, 15: n})
+	}
 	target := routerAddr.AsSlice()
 	node := nodeAddr.AsSlice()
 	return []lie{
