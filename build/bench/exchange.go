@@ -27,7 +27,7 @@ func exchanges(f *figures, n *network, binary string) error {
 	if err != nil {
 		return err
 	}
-	raw := engine.NewSoftware(d.Key, engine.PKCS1v15, rand.Reader)
+	raw := engine.NewSoftware(d.Key, nil, engine.PKCS1v15, rand.Reader)
 	var rates, raws, ratios []float64
 	made := 0
 	for range exchangeRuns {

@@ -4,27 +4,13 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"github.com/roamkey/roamkey/ipv6"
 )
-
-// Result is one decryption that is done.
-type Result struct {
-	Job uint64
-	Key [KeyLen]byte
-}
-
-// String hides the key from %v and from any logger.
-func (r Result) String() string { return "result of a decryption" }
-
-// GoString hides the key from %#v.
-func (r Result) GoString() string { return r.String() }
 
 // Jobs is what a program needs of an engine. *Engine and the fake's *Engine are Jobs.
 type Jobs interface {
-	// Submit queues a decryption and copies ciphertext; source is whom it counts to. It never waits. Where there is no
-	// room a job is lost, this one or the newest one of a source that has more: dropped says so, and lost which.
-	Submit(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost uint64, dropped bool)
+	// Submit queues a job and copies all that it holds. It never waits. Where there is no room a job is lost, this one or the
+	// newest one of a source that has more: dropped says so, and lost which.
+	Submit(j Job) (lost Ticket, dropped bool)
 	// Results gives what is done, in no particular order. It is never closed.
 	Results() <-chan Result
 	Counters(yield func(name string, value uint64))
@@ -36,16 +22,18 @@ var _ Jobs = (*Engine)(nil)
 
 // Engine is a queue with workers.
 type Engine struct {
-	decrypter Decrypter
-	results   chan Result
-	work      chan struct{} // a token for each worker that might have to wake up
-	done      chan struct{}
-	workers   sync.WaitGroup
+	operations Operations
+	results    chan Result
+	work       chan struct{} // a token for each worker that might have to wake up
+	done       chan struct{}
+	workers    sync.WaitGroup
 
 	mu    sync.Mutex
 	queue *queue
 
-	submitted, decrypted, dropped, unprioritised atomic.Uint64
+	submitted, dropped, unprioritised atomic.Uint64
+	succeeded                         [opCount]atomic.Uint64
+	failed                            atomic.Uint64
 }
 
 // Workers is how many workers suit this machine: all processors but one, and at least one.
@@ -59,14 +47,14 @@ func Procs(workers int) int { return max(1, workers) + 1 }
 const perSource = 4
 
 // New starts workers (at least one) behind a queue for that many jobs. No source gets more than a quarter of the queue.
-func New(d Decrypter, workers, queue int) *Engine {
+func New(o Operations, workers, queue int) *Engine {
 	workers, queue = max(workers, 1), max(queue, 1)
 	e := &Engine{
-		decrypter: d,
-		results:   make(chan Result, queue+workers),
-		work:      make(chan struct{}, workers),
-		done:      make(chan struct{}),
-		queue:     newQueue(queue, queue/perSource),
+		operations: o,
+		results:    make(chan Result, queue+workers),
+		work:       make(chan struct{}, workers),
+		done:       make(chan struct{}),
+		queue:      newQueue(queue, queue/perSource),
 	}
 	for range workers {
 		e.workers.Go(func() { onThread(e.run) })
@@ -75,9 +63,9 @@ func New(d Decrypter, workers, queue int) *Engine {
 }
 
 // Submit implements Jobs.
-func (e *Engine) Submit(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost uint64, dropped bool) {
+func (e *Engine) Submit(j Job) (lost Ticket, dropped bool) {
 	e.mu.Lock()
-	lost, dropped = e.queue.put(job, source, ciphertext)
+	lost, dropped = e.queue.put(&j)
 	e.mu.Unlock()
 	e.submitted.Add(1)
 	if dropped {
@@ -98,10 +86,10 @@ func (e *Engine) run(low bool) {
 	if !low {
 		e.unprioritised.Add(1)
 	}
-	buf := make([]byte, 0, maxCiphertext)
+	var buf []byte
 	for {
 		e.mu.Lock()
-		job, ciphertext, ok := e.queue.take(buf)
+		j, wrong, ok := e.queue.take(&buf)
 		e.mu.Unlock()
 		if !ok {
 			select {
@@ -111,9 +99,13 @@ func (e *Engine) run(low bool) {
 				return
 			}
 		}
-		r := Result{Job: job}
-		e.decrypter.Decrypt(&r.Key, ciphertext)
-		e.decrypted.Add(1)
+		r := do(e.operations, &j, wrong)
+		clear(buf) // it may hold a handover key
+		if r.OK {
+			e.succeeded[r.Op].Add(1)
+		} else {
+			e.failed.Add(1)
+		}
 		select {
 		case e.results <- r:
 		case <-e.done:
@@ -133,7 +125,11 @@ func (e *Engine) Counters(yield func(name string, value uint64)) {
 	waiting := e.queue.count
 	e.mu.Unlock()
 	yield("engine_submitted", e.submitted.Load())
-	yield("engine_decrypted", e.decrypted.Load())
+	yield("engine_decrypted", e.succeeded[Decrypt].Load())
+	yield("engine_signed", e.succeeded[Sign].Load())
+	yield("engine_verified", e.succeeded[Verify].Load())
+	yield("engine_encrypted", e.succeeded[Encrypt].Load())
+	yield("engine_failed", e.failed.Load())
 	yield("engine_dropped", e.dropped.Load())
 	yield("engine_waiting", uint64(waiting))
 	yield("engine_workers_without_low_priority", e.unprioritised.Load())

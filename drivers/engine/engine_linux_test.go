@@ -26,6 +26,19 @@ func await(t testing.TB, what string, condition func() bool) {
 	}
 }
 
+// submitTo submits a Decrypt.
+func submitTo(e Jobs, job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost uint64, dropped bool) {
+	t, dropped := e.Submit(Job{Ticket: Ticket{Owner: 1, Job: job}, Source: source, Octets: ciphertext})
+	return t.Job, dropped
+}
+
+// only are Operations of which a test needs Decrypt alone.
+type only struct{ Decrypter }
+
+func (only) Sign([DigestLen]byte) ([]byte, error)        { return nil, errNoSendKey }
+func (only) Verify([]byte, [DigestLen]byte, []byte) bool { return false }
+func (only) Encrypt(spki, plain []byte) ([]byte, error)  { return nil, errTrailing }
+
 // gate is a Decrypter whose operations take until they are let go. Each says on which thread it is done.
 type gate struct {
 	threads chan int
@@ -52,9 +65,9 @@ func nice(t *testing.T, tid int) string {
 // end with the engine.
 func TestWorkersHaveThreadsOfLowPriority(t *testing.T) {
 	g := newGate()
-	e := New(g, 2, 8)
-	e.Submit(1, ipv6.LinkAddr{2}, nil)
-	e.Submit(2, ipv6.LinkAddr{2}, nil)
+	e := New(only{g}, 2, 8)
+	submitTo(e, 1, ipv6.LinkAddr{2}, nil)
+	submitTo(e, 2, ipv6.LinkAddr{2}, nil)
 	a, b := <-g.threads, <-g.threads
 	if a == b {
 		t.Fatal("two workers share a thread")
@@ -84,7 +97,7 @@ func TestWorkersHaveThreadsOfLowPriority(t *testing.T) {
 // Submit never waits, and each job is either done or named as lost, once.
 func TestEachJobIsDoneOrLost(t *testing.T) {
 	g := newGate()
-	e := New(g, 2, 16)
+	e := New(only{g}, 2, 16)
 	defer e.Close()
 	state := make(map[uint64]string)
 	const jobs = 500
@@ -93,7 +106,7 @@ func TestEachJobIsDoneOrLost(t *testing.T) {
 		if job%3 == 0 {
 			source = ipv6.LinkAddr{2, 0xff} // submits more than the others
 		}
-		if lost, dropped := e.Submit(job, source, []byte{byte(job), byte(job >> 8)}); dropped {
+		if lost, dropped := submitTo(e, job, source, []byte{byte(job), byte(job >> 8)}); dropped {
 			if state[lost] != "" {
 				t.Fatalf("job %d is lost and was %s", lost, state[lost])
 			}
@@ -130,14 +143,14 @@ func TestEachJobIsDoneOrLost(t *testing.T) {
 // One source cannot have the queue to itself even while it is empty.
 func TestOneSourceGetsAQuarterOfTheQueue(t *testing.T) {
 	g := newGate()
-	e := New(g, 1, 16)
+	e := New(only{g}, 1, 16)
 	defer e.Close()
 	defer close(g.release)
-	e.Submit(0, ipv6.LinkAddr{2, 1}, nil)
+	submitTo(e, 0, ipv6.LinkAddr{2, 1}, nil)
 	<-g.threads // the worker has it
 	kept := 0
 	for job := range uint64(10) {
-		if _, dropped := e.Submit(job+1, ipv6.LinkAddr{2, 1}, nil); !dropped {
+		if _, dropped := submitTo(e, job+1, ipv6.LinkAddr{2, 1}, nil); !dropped {
 			kept++
 		}
 	}
@@ -149,11 +162,11 @@ func TestOneSourceGetsAQuarterOfTheQueue(t *testing.T) {
 // Workers that sleep wake up for work that comes later, all that are needed.
 func TestWorkersWakeUp(t *testing.T) {
 	g := newGate()
-	e := New(g, 3, 16)
+	e := New(only{g}, 3, 16)
 	defer e.Close()
 	for round := range uint64(20) {
 		for i := range uint64(3) {
-			e.Submit(3*round+i, ipv6.LinkAddr{2, byte(i)}, nil)
+			submitTo(e, 3*round+i, ipv6.LinkAddr{2, byte(i)}, nil)
 		}
 		for range 3 {
 			select {

@@ -23,6 +23,18 @@ const maxKeyFile = 64 << 10
 // ErrMode is what LoadKey's error wraps when others than its owner could read the key.
 var ErrMode = errors.New("others can read this key")
 
+// ErrSameKey is what SeparateKeys says of one key for two purposes.
+var ErrSameKey = errors.New("one key serves both LKE and SEND: make another one with roamkeyd keygen --send")
+
+// SeparateKeys checks that the key that decrypts (lke.key) and the key that signs (send.key) are two keys: it fails with
+// ErrSameKey if they have the same modulus. Either may be nil.
+func SeparateKeys(lke, send *rsa.PrivateKey) error {
+	if lke != nil && send != nil && lke.N.Cmp(send.N) == 0 {
+		return ErrSameKey
+	}
+	return nil
+}
+
 // GenerateKey makes an RSA key pair of that many bits.
 func GenerateKey(bits int) (*rsa.PrivateKey, error) {
 	if err := checkBits(bits); err != nil {
@@ -38,7 +50,7 @@ func checkBits(bits int) error {
 	return nil
 }
 
-// LoadKey reads an RSA private key in PEM, PKCS #8 or PKCS #1. It refuses a file that its group or others may read or
+// LoadKey reads an RSA private key, lke.key or send.key, in PEM, PKCS #8 or PKCS #1. It refuses a file that its group or others may read or
 // write: such a key is secret no more.
 func LoadKey(path string) (*rsa.PrivateKey, error) {
 	f, err := os.Open(path)

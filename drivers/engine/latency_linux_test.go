@@ -62,16 +62,16 @@ func measureOnOneCPU(t *testing.T) {
 	if runtime.NumCPU() != 1 {
 		t.Fatalf("%d CPUs", runtime.NumCPU())
 	}
-	slow := slowRSA{NewSoftware(vectorKey(t), PKCS1v15, rand.Reader), unhex(t, keyExchangeData)}
+	slow := slowRSA{NewSoftware(vectorKey(t), nil, PKCS1v15, rand.Reader), unhex(t, keyExchangeData)}
 	runtime.GOMAXPROCS(Procs(Workers()))
 	idle := measureEcho(t, "idle", 300)
 
-	e := New(slow, Workers(), 16)
+	e := New(only{slow}, Workers(), 16)
 	stop := make(chan struct{})
 	var feed sync.WaitGroup
 	feed.Go(func() {
 		for job := uint64(0); ; job++ {
-			e.Submit(job, ipv6.LinkAddr{2, byte(job % 5)}, nil)
+			submitTo(e, job, ipv6.LinkAddr{2, byte(job % 5)}, nil)
 			select {
 			case <-e.Results():
 			case <-stop:
@@ -81,7 +81,7 @@ func measureOnOneCPU(t *testing.T) {
 	})
 	// The first operation is under way before the echo begins; the queue never runs dry.
 	for i := range uint64(8) {
-		e.Submit(1000+i, ipv6.LinkAddr{2, byte(i % 5)}, nil)
+		submitTo(e, 1000+i, ipv6.LinkAddr{2, byte(i % 5)}, nil)
 	}
 	before := decrypted(e)
 	await(t, "an operation is done", func() bool { return decrypted(e) > before })

@@ -45,13 +45,13 @@ func TestOAEP(t *testing.T) {
 		{"over the modulus", bytes.Repeat([]byte{0xff}, key.Size()), random},
 	} {
 		var got [KeyLen]byte
-		NewSoftware(key, OAEP, bytes.NewReader(random[:])).Decrypt(&got, c.ciphertext)
+		NewSoftware(key, nil, OAEP, bytes.NewReader(random[:])).Decrypt(&got, c.ciphertext)
 		if got != c.want {
 			t.Errorf("%s: % x, want % x", c.name, got, c.want)
 		}
 	}
 	var got [KeyLen]byte
-	NewSoftware(key, PKCS1v15, bytes.NewReader(random[:])).Decrypt(&got, encrypt(want[:]))
+	NewSoftware(key, nil, PKCS1v15, bytes.NewReader(random[:])).Decrypt(&got, encrypt(want[:]))
 	if got == want {
 		t.Error("OAEP was understood by a router that is not told of it")
 	}

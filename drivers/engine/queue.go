@@ -19,9 +19,20 @@ type queue struct {
 }
 
 type slot struct {
-	job        uint64
-	ciphertext []byte
+	job        Job  // its fields lie in buf
+	wrong      bool // a field was longer than any right one, and is not kept
+	buf        []byte
 	prev, next int32
+}
+
+// keep copies job j into buf, which grows to what the jobs need, and gives the copy.
+func keep(buf *[]byte, j *Job) Job {
+	b := append((*buf)[:0], j.Octets...)
+	b = append(b, j.PublicKey...)
+	b = append(b, j.Signature...)
+	*buf = b
+	k, s := len(j.Octets), len(j.Octets)+len(j.PublicKey)
+	return Job{Ticket: j.Ticket, Op: j.Op, Source: j.Source, Octets: b[:k:k], PublicKey: b[k:s:s], Signature: b[s:]}
 }
 
 // sourceQueue holds the jobs of one source.
@@ -33,9 +44,6 @@ type sourceQueue struct {
 }
 
 const none int32 = -1
-
-// maxCiphertext is the longest ciphertext of any key that is accepted, in octets.
-const maxCiphertext = MaxBits / 8
 
 // newQueue gives a queue for size jobs in all and perSource jobs of one source; each is at least one.
 func newQueue(size, perSource int) *queue {
@@ -53,10 +61,10 @@ func newQueue(size, perSource int) *queue {
 
 // put adds a job. When there is no room for it, a job is lost, and put names it: that of the submitter if it has as many as
 // any other source or as it may have, or else the newest one of the source that has most.
-func (q *queue) put(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost uint64, dropped bool) {
-	s, known := q.bySource[source]
+func (q *queue) put(j *Job) (lost Ticket, dropped bool) {
+	s, known := q.bySource[j.Source]
 	if known && q.sources[s].count >= q.perSource {
-		return job, true
+		return j.Ticket, true
 	}
 	if q.count == len(q.slots) {
 		greedy := q.greediest()
@@ -65,28 +73,28 @@ func (q *queue) put(job uint64, source ipv6.LinkAddr, ciphertext []byte) (lost u
 			own += q.sources[s].count
 		}
 		if own >= q.sources[greedy].count {
-			return job, true
+			return j.Ticket, true
 		}
 		lost, dropped = q.dropNewest(greedy), true
 	}
 	if !known {
-		s = q.join(source)
+		s = q.join(j.Source)
 	}
-	q.append(s, job, ciphertext)
+	q.append(s, j)
 	return lost, dropped
 }
 
-// take gives the job whose turn it is. Its ciphertext is appended to buf.
-func (q *queue) take(buf []byte) (job uint64, ciphertext []byte, ok bool) {
+// take gives the job whose turn it is, and whether a field of it was too long. What it holds is copied to buf.
+func (q *queue) take(buf *[]byte) (j Job, wrong, ok bool) {
 	if q.count == 0 {
-		return 0, buf, false
+		return Job{}, false, false
 	}
 	s := &q.sources[q.turn]
 	i := s.first
-	job, ciphertext = q.slots[i].job, append(buf, q.slots[i].ciphertext...)
+	j, wrong = keep(buf, &q.slots[i].job), q.slots[i].wrong
 	q.turn = s.next
 	q.remove(q.bySource[s.source], i)
-	return job, ciphertext, true
+	return j, wrong, true
 }
 
 // greediest gives the source that has most jobs.
@@ -100,11 +108,11 @@ func (q *queue) greediest() int32 {
 	return best
 }
 
-func (q *queue) dropNewest(s int32) uint64 {
+func (q *queue) dropNewest(s int32) Ticket {
 	i := q.sources[s].last
-	job := q.slots[i].job
+	lost := q.slots[i].job.Ticket
 	q.remove(s, i)
-	return job
+	return lost
 }
 
 // join gives a source its place in the ring: the last one, that before the source whose turn it is.
@@ -141,14 +149,15 @@ func (q *queue) leave(i int32) {
 	q.freeQueue = i
 }
 
-func (q *queue) append(source int32, job uint64, ciphertext []byte) {
+func (q *queue) append(source int32, j *Job) {
 	i := q.free
 	t := &q.slots[i]
 	q.free = t.next
-	if len(ciphertext) > maxCiphertext {
-		ciphertext = nil // as wrong as it was, and short
+	if t.wrong = !j.fits(); t.wrong {
+		t.job = Job{Ticket: j.Ticket, Op: j.Op, Source: j.Source}
+	} else {
+		t.job = keep(&t.buf, j)
 	}
-	t.job, t.ciphertext = job, append(t.ciphertext[:0], ciphertext...)
 	s := &q.sources[source]
 	t.prev, t.next = s.last, none
 	if s.last == none {
@@ -174,6 +183,7 @@ func (q *queue) remove(source, i int32) {
 	} else {
 		q.slots[t.next].prev = t.prev
 	}
+	clear(t.buf) // it may hold a handover key
 	t.next = q.free
 	q.free = i
 	s.count--

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -89,8 +90,8 @@ func (q *queue) check(t *testing.T, m *model) {
 		}
 		i := s.first
 		for _, job := range want.jobs {
-			if q.slots[i].job != job {
-				t.Fatalf("job %d, want %d", q.slots[i].job, job)
+			if q.slots[i].job.Job != job {
+				t.Fatalf("job %d, want %d", q.slots[i].job.Job, job)
 			}
 			i = q.slots[i].next
 		}
@@ -138,16 +139,16 @@ func run(t *testing.T, ops []byte, all, perSource int, sources byte, checkEach b
 	for i, op := range ops {
 		job := uint64(i + 1)
 		if op < sources {
-			lost, dropped := q.put(job, sourceAddr(op), nil)
+			lost, dropped := q.put(&Job{Ticket: Ticket{Owner: 1 + uint32(op), Job: job}, Source: sourceAddr(op)})
 			wantLost, wantDropped := m.put(job, op)
-			if lost != wantLost || dropped != wantDropped {
-				t.Fatalf("%v, operation %d: lost %d (%v), want %d (%v)", ops, i, lost, dropped, wantLost, wantDropped)
+			if lost.Job != wantLost || dropped != wantDropped || (lost.Owner != 0) != dropped {
+				t.Fatalf("%v, operation %d: lost %v (%v), want %d (%v)", ops, i, lost, dropped, wantLost, wantDropped)
 			}
 		} else {
-			got, _, ok := q.take(nil)
+			got, _, ok := q.take(new([]byte))
 			want, wantOK := m.take()
-			if got != want || ok != wantOK {
-				t.Fatalf("%v, operation %d: took %d (%v), want %d (%v)", ops, i, got, ok, want, wantOK)
+			if got.Job != want || ok != wantOK {
+				t.Fatalf("%v, operation %d: took %v (%v), want %d (%v)", ops, i, got.Ticket, ok, want, wantOK)
 			}
 		}
 		if checkEach || i == len(ops)-1 {
@@ -168,53 +169,100 @@ func FuzzQueue(f *testing.F) {
 func TestFloodOfOneSource(t *testing.T) {
 	q := newQueue(16, 16)
 	for job := range uint64(100) {
-		q.put(job, sourceAddr(1), nil)
+		q.put(&Job{Ticket: Ticket{Job: job}, Source: sourceAddr(1)})
 	}
 	if q.count != 16 {
 		t.Fatalf("%d jobs wait, want 16", q.count)
 	}
 	// Others come to a full queue: each displaces the newest job of the flooder.
 	for i := range byte(3) {
-		lost, dropped := q.put(uint64(200+int(i)), sourceAddr(2+i), nil)
-		if want := uint64(15 - i); !dropped || lost != want {
-			t.Errorf("lost %d (%v), want %d: the newest of the flooder", lost, dropped, want)
+		lost, dropped := q.put(&Job{Ticket: Ticket{Job: uint64(200 + int(i))}, Source: sourceAddr(2 + i)})
+		if want := uint64(15 - i); !dropped || lost.Job != want {
+			t.Errorf("lost %v (%v), want %d: the newest of the flooder", lost, dropped, want)
 		}
 	}
 	var order []uint64
 	for range 4 {
-		job, _, _ := q.take(nil)
-		order = append(order, job)
+		j, _, _ := q.take(new([]byte))
+		order = append(order, j.Job)
 	}
 	if want := []uint64{0, 200, 201, 202}; !slices.Equal(order, want) {
 		t.Errorf("served %v, want %v: one of the flooder, then each of the others", order, want)
 	}
 }
 
-func TestQueueCopiesTheCiphertext(t *testing.T) {
-	q := newQueue(4, 4)
-	ciphertext := []byte("0123456789abcdef")
-	q.put(1, sourceAddr(1), ciphertext)
-	clear(ciphertext)
-	q.put(2, sourceAddr(1), make([]byte, maxCiphertext+1))
-	if _, got, _ := q.take(nil); string(got) != "0123456789abcdef" {
-		t.Errorf("got %q", got)
+// What a job holds is the caller's again at once; what is taken stays as it is when the slot is used again.
+func TestQueueCopiesJobs(t *testing.T) {
+	q := newQueue(2, 2)
+	text := []byte("0123456789abcdef")
+	q.put(&Job{Ticket: Ticket{Owner: 3, Job: 1}, Op: Verify, Source: sourceAddr(1), Octets: text[:10], PublicKey: text[10:13], Signature: text[13:]})
+	clear(text)
+	var buf []byte
+	j, wrong, ok := q.take(&buf)
+	q.put(&Job{Source: sourceAddr(1), Octets: []byte("xxxxxxxxxxxxxxxxxxxxxxx")})
+	if string(j.Octets) != "0123456789" || string(j.PublicKey) != "abc" || string(j.Signature) != "def" || wrong || !ok {
+		t.Errorf("got %q, %q, %q", j.Octets, j.PublicKey, j.Signature)
 	}
-	// One that is longer than any key's takes no memory; it decrypts to random octets either way.
-	if _, got, ok := q.take(nil); len(got) != 0 || !ok {
-		t.Errorf("got %d octets", len(got))
+	if j.Ticket != (Ticket{Owner: 3, Job: 1}) || j.Op != Verify || j.Source != sourceAddr(1) {
+		t.Errorf("got %v of %v from %v", j.Ticket, j.Op, j.Source)
+	}
+}
+
+// A field that is longer than any right one takes no memory, and the job comes out as wrong.
+func TestQueueBoundsJobs(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		job   Job
+		wrong bool
+	}{
+		{"longest of all", Job{Octets: make([]byte, 512), PublicKey: make([]byte, 600), Signature: make([]byte, 512)}, false},
+		{"octets", Job{Octets: make([]byte, 513)}, true},
+		{"public key", Job{PublicKey: make([]byte, 601)}, true},
+		{"signature", Job{Signature: make([]byte, 513)}, true},
+	} {
+		q := newQueue(1, 1)
+		c.job.Ticket = Ticket{Owner: 1, Job: 2}
+		q.put(&c.job)
+		var buf []byte
+		j, wrong, ok := q.take(&buf)
+		if !ok || wrong != c.wrong || j.Ticket != c.job.Ticket || cap(q.slots[0].buf) > 2048 {
+			t.Errorf("%s: wrong %v, slot of %d octets", c.name, wrong, cap(q.slots[0].buf))
+		}
+		if c.wrong && len(buf) != 0 {
+			t.Errorf("%s: %d octets were kept", c.name, len(buf))
+		}
+	}
+}
+
+// A handover key that is to be encrypted does not stay behind in the queue, be the job done or lost.
+func TestQueueForgetsWhatItHeld(t *testing.T) {
+	q := newQueue(3, 3)
+	secret := []byte("0123456789abcdef")
+	for range 3 {
+		q.put(&Job{Op: Encrypt, Source: sourceAddr(1), Octets: secret})
+	}
+	q.put(&Job{Source: sourceAddr(2)}) // the newest of the other is lost
+	var buf []byte
+	for range 3 {
+		q.take(&buf)
+	}
+	for i := range q.slots {
+		if bytes.Contains(q.slots[i].buf[:cap(q.slots[i].buf)], secret) {
+			t.Errorf("slot %d still holds it", i)
+		}
 	}
 }
 
 func TestQueueDoesNotAllocate(t *testing.T) {
 	q := newQueue(64, 16)
-	ciphertext := make([]byte, 256)
-	buf := make([]byte, 0, maxCiphertext)
+	octets := make([]byte, 256)
+	buf := make([]byte, 0, maxOctets+maxPublicKey+maxSignature)
 	flood := func() {
 		for i := range 200 {
-			q.put(uint64(i), sourceAddr(byte(i)), ciphertext)
+			q.put(&Job{Ticket: Ticket{Job: uint64(i)}, Source: sourceAddr(byte(i)), Octets: octets, PublicKey: octets, Signature: octets})
 		}
 		for {
-			if _, _, ok := q.take(buf); !ok {
+			if _, _, ok := q.take(&buf); !ok {
 				return
 			}
 		}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"crypto/sha1"
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,26 @@ func Rate(d Decrypter, workers int, ciphertexts [][]byte, duration time.Duration
 	if len(ciphertexts) == 0 {
 		return 0
 	}
+	return rate(workers, duration, func(i uint64) error {
+		var key [KeyLen]byte
+		d.Decrypt(&key, ciphertexts[i%uint64(len(ciphertexts))])
+		return nil
+	})
+}
+
+// SignRate is Rate for signatures: each operation signs another digest. It is what signed answers are measured against. It is
+// 0 where o cannot sign.
+func SignRate(o Operations, workers int, duration time.Duration) float64 {
+	return rate(workers, duration, func(i uint64) error {
+		var octets [8]byte
+		binary.BigEndian.PutUint64(octets[:], i)
+		_, err := o.Sign(sha1.Sum(octets[:]))
+		return err
+	})
+}
+
+// rate calls operation with 0, 1, 2 and so on, and gives how often a second it succeeded.
+func rate(workers int, duration time.Duration, operation func(i uint64) error) float64 {
 	var operations, next atomic.Uint64
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -19,9 +41,10 @@ func Rate(d Decrypter, workers int, ciphertexts [][]byte, duration time.Duration
 	for range max(workers, 1) {
 		wg.Go(func() {
 			onThread(func(bool) {
-				var key [KeyLen]byte
 				for time.Now().Before(end) {
-					d.Decrypt(&key, ciphertexts[(next.Add(1)-1)%uint64(len(ciphertexts))])
+					if operation(next.Add(1)-1) != nil {
+						return
+					}
 					operations.Add(1)
 				}
 			})

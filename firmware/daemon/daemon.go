@@ -189,7 +189,7 @@ func (d *Daemon) open() error {
 		d.workers = engine.Workers()
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
-	d.engine = engine.New(engine.NewSoftware(key, padding(d.config.LKE.Padding), rand.Reader), d.workers, g.Queue)
+	d.engine = engine.New(engine.NewSoftware(key, nil, padding(d.config.LKE.Padding), rand.Reader), d.workers, g.Queue)
 	return d.begin(&key.PublicKey)
 }
 

@@ -256,7 +256,7 @@ func (s *station) step(in lke.Input) {
 // decrypt completes queued RSA jobs until the daemon says that ok.
 func (b *bench) decrypt() {
 	for range 2000 {
-		if b.engine.Complete(enginefake.Decrypter{}) {
+		if b.engine.Complete(enginefake.Operations{}) {
 			return
 		}
 		time.Sleep(time.Millisecond)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"time"
 
+	"github.com/roamkey/roamkey/drivers/engine"
 	"github.com/roamkey/roamkey/drivers/forward"
 	"github.com/roamkey/roamkey/mipsec/lke"
 )
@@ -31,9 +32,9 @@ func (d *Daemon) carry(effects []lke.Effect) {
 		case lke.EffectSend:
 			d.send(e)
 		case lke.EffectDecrypt:
-			if lost, dropped := d.engine.Submit(e.Job, e.Source, e.Ciphertext); dropped {
-				d.step(lke.Input{Kind: lke.InKeyLost, Job: lost})
-			}
+			d.submit(engine.Job{
+				Ticket: engine.Ticket{Owner: ownerLKE, Job: e.Job}, Op: engine.Decrypt, Source: e.Source, Octets: e.Ciphertext,
+			})
 		case lke.EffectBind:
 			d.bind(e.Binding)
 		case lke.EffectUnbind:

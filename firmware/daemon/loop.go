@@ -35,7 +35,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case r := <-d.socket.Packets():
 			d.packet(r)
 		case result := <-d.engine.Results():
-			d.step(lke.Input{Kind: lke.InKey, Job: result.Job, Key: result.Key})
+			d.finished(&result)
 		case <-timer.C:
 			d.tick()
 		case <-d.host.Changes():

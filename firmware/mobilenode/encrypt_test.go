@@ -27,7 +27,7 @@ func TestRouterUnderstandsTheNode(t *testing.T) {
 		}
 		for padding, router := range map[engine.Padding]bool{engine.PKCS1v15: false, engine.OAEP: true} {
 			var got [lke.KeyLen]byte
-			engine.NewSoftware(private, padding, rand.Reader).Decrypt(&got, ciphertext)
+			engine.NewSoftware(private, nil, padding, rand.Reader).Decrypt(&got, ciphertext)
 			if (got == want) != (node == router) {
 				t.Errorf("node OAEP %v, router OAEP %v: understood %v", node, router, got == want)
 			}

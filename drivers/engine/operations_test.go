@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -44,7 +45,7 @@ func vectorKey(t testing.TB) *rsa.PrivateKey {
 // LKE-AR-6: the Key Exchange Data is decrypted to the 16 octets of Kbm.
 func TestDecryptVector(t *testing.T) {
 	var key [KeyLen]byte
-	NewSoftware(vectorKey(t), PKCS1v15, rand.Reader).Decrypt(&key, unhex(t, keyExchangeData))
+	NewSoftware(vectorKey(t), nil, PKCS1v15, rand.Reader).Decrypt(&key, unhex(t, keyExchangeData))
 	if hex.EncodeToString(key[:]) != keyExchanged {
 		t.Errorf("got %x, want %s", key, keyExchanged)
 	}
@@ -83,7 +84,7 @@ func wrong(t testing.TB, key *rsa.PrivateKey) map[string][]byte {
 		"an octet long":            append([]byte{1}, valid...),
 		"the modulus":              above,
 		"zero":                     make([]byte, size),
-		"far too long":             make([]byte, 4*maxCiphertext),
+		"far too long":             make([]byte, 4*maxOctets),
 		"random":                   raw(bytes.Repeat([]byte{0x11}, size)),
 		"another key's ciphertext": bytes.Repeat([]byte{0x42}, size),
 	}
@@ -97,12 +98,12 @@ func TestWrongCiphertextGivesRandomOctets(t *testing.T) {
 		octets := bytes.Repeat([]byte{0xc3}, KeyLen)
 		var got [KeyLen]byte
 		// crypto/rsa may read from the source on its own account after we did.
-		NewSoftware(key, PKCS1v15, io.MultiReader(bytes.NewReader(octets), rand.Reader)).Decrypt(&got, ciphertext)
+		NewSoftware(key, nil, PKCS1v15, io.MultiReader(bytes.NewReader(octets), rand.Reader)).Decrypt(&got, ciphertext)
 		if !bytes.Equal(got[:], octets) {
 			t.Errorf("%s: got %x, not the random octets", name, got)
 		}
 		var a, b [KeyLen]byte
-		d := NewSoftware(key, PKCS1v15, rand.Reader)
+		d := NewSoftware(key, nil, PKCS1v15, rand.Reader)
 		d.Decrypt(&a, ciphertext)
 		d.Decrypt(&b, ciphertext)
 		if a == b {
@@ -114,7 +115,7 @@ func TestWrongCiphertextGivesRandomOctets(t *testing.T) {
 // LKE-AR-6: no counter and no result tells a right ciphertext from a wrong one.
 func TestEngineDoesNotTellErrorsApart(t *testing.T) {
 	key := vectorKey(t)
-	e := New(NewSoftware(key, PKCS1v15, rand.Reader), 1, 64)
+	e := New(NewSoftware(key, nil, PKCS1v15, rand.Reader), 1, 64)
 	defer e.Close()
 	ciphertexts := wrong(t, key)
 	ciphertexts["right"] = unhex(t, keyExchangeData)
@@ -129,9 +130,9 @@ func TestEngineDoesNotTellErrorsApart(t *testing.T) {
 	var first []count
 	for name, ciphertext := range ciphertexts {
 		before := counters()
-		e.Submit(1, ipv6.LinkAddr{2}, ciphertext)
-		if r := <-e.Results(); r.Job != 1 {
-			t.Fatalf("%s: result of job %d", name, r.Job)
+		e.Submit(Job{Ticket: Ticket{Owner: 5, Job: 1}, Source: ipv6.LinkAddr{2}, Octets: ciphertext})
+		if r := <-e.Results(); r.Ticket != (Ticket{Owner: 5, Job: 1}) || !r.OK || r.Octets != nil {
+			t.Fatalf("%s: result of job %v, %v", name, r.Ticket, r.OK)
 		}
 		after := counters()
 		for i := range after {
@@ -148,7 +149,7 @@ func TestEngineDoesNotTellErrorsApart(t *testing.T) {
 
 // A Decrypter serves several workers at once.
 func TestDecryptConcurrently(t *testing.T) {
-	d, ciphertext := NewSoftware(vectorKey(t), PKCS1v15, rand.Reader), unhex(t, keyExchangeData)
+	d, ciphertext := NewSoftware(vectorKey(t), nil, PKCS1v15, rand.Reader), unhex(t, keyExchangeData)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -163,11 +164,34 @@ func TestDecryptConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
-func TestResultHidesTheKey(t *testing.T) {
-	r := Result{Job: 1, Key: [KeyLen]byte{0xab, 0xcd, 0xef}}
-	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		if text := fmt.Sprintf(format, r); bytes.Contains([]byte(text), []byte("171")) || bytes.Contains([]byte(text), []byte("ab")) {
-			t.Errorf("%s prints %q", format, text)
+func TestNoKeyIsPrinted(t *testing.T) {
+	key := vectorKey(t)
+	secret := [KeyLen]byte{0xab, 0xcd, 0xef}
+	for _, v := range []any{
+		Result{Ticket: Ticket{Job: 1}, Key: secret},
+		&Result{Ticket: Ticket{Job: 1}, Key: secret},
+		Job{Op: Encrypt, Octets: secret[:]},
+		&Job{Op: Encrypt, Octets: secret[:]},
+		NewSoftware(key, key, PKCS1v15, rand.Reader),
+	} {
+		for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+			text := fmt.Sprintf(format, v)
+			for _, octets := range []string{"171", "0xab", "abcd", key.D.String()[:10], fmt.Sprintf("%x", key.Primes[0].Bytes()[:4])} {
+				if strings.Contains(text, octets) {
+					t.Errorf("%s of %T prints %q", format, v, text)
+				}
+			}
 		}
+	}
+}
+
+// Without a key of LKE's nothing is decrypted, and no one learns that.
+func TestDecryptWithoutKey(t *testing.T) {
+	var a, b [KeyLen]byte
+	s := NewSoftware(nil, nil, PKCS1v15, rand.Reader)
+	s.Decrypt(&a, unhex(t, keyExchangeData))
+	s.Decrypt(&b, unhex(t, keyExchangeData))
+	if a == b || a == [KeyLen]byte{} {
+		t.Errorf("got %x, %x", a, b)
 	}
 }
