@@ -118,6 +118,9 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() St
 		return err
 	}
 	defer release()
+	if err := takeTurns(); err != nil { // a jail may refuse it
+		d.log.Debug("turns of threads", "err", err)
+	}
 	if err := d.open(); err != nil {
 		// What was there before stays for the next start that succeeds, or belongs to a daemon that runs.
 		how := StopReal
@@ -189,7 +192,7 @@ func (d *Daemon) open() error {
 		d.workers = engine.Workers()
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
-	d.engine = engine.New(engine.NewSoftware(key, nil, padding(d.config.LKE.Padding), rand.Reader), d.workers, g.Queue)
+	d.engine = engine.New(yielding{engine.NewSoftware(key, nil, padding(d.config.LKE.Padding), rand.Reader)}, d.workers, g.Queue)
 	return d.begin(&key.PublicKey)
 }
 
