@@ -50,11 +50,11 @@ func Open(name string) (*Station, error) {
 		return fail(err)
 	}
 	if err = s.flushLearned(); err != nil {
-		return fail(errors.Join(err, s.sysctls.restore()))
+		return fail(errors.Join(err, s.sysctls.Restore()))
 	}
 	s.events, err = netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV6_IFADDR})
 	if err != nil {
-		return fail(errors.Join(fmt.Errorf("listen for changes of links: %w", err), s.sysctls.restore()))
+		return fail(errors.Join(fmt.Errorf("listen for changes of links: %w", err), s.sysctls.Restore()))
 	}
 	s.reader.Go(s.listen)
 	return s, nil
@@ -185,7 +185,7 @@ func (s *Station) Close() error {
 	}
 	errs = append(errs, s.removeRouter())
 	s.mu.Unlock()
-	errs = append(errs, s.sysctls.restore())
+	errs = append(errs, s.sysctls.Restore())
 	s.events.Close()
 	s.reader.Wait()
 	errs = append(errs, s.conn.Close())
