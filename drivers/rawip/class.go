@@ -12,17 +12,26 @@ const (
 	Urgent               // Urgent, wherever it was received
 )
 
-// First and last ICMPv6 type that is taken: Router Solicitation to Redirect (RFC 4861 section 4).
+// ICMPv6 types that are taken: Router Solicitation to Redirect (RFC 4861 section 4), the Certification Path Solicitation and
+// Advertisement of SEND (RFC 3971 section 6.2), and what FMIPv6 has (RFC 5568 section 6.1.1).
 const (
 	firstND = 133
 	lastND  = 137
+
+	pathSolicit = 148
+	pathAdvert  = 149
+	fast        = 154
 )
+
+func discovery(typ uint8) bool {
+	return typ >= firstND && typ <= lastND || typ == pathSolicit || typ == pathAdvert || typ == fast
+}
 
 // Classify sorts a parsed packet as the kernel's filters do: the two channels share no packet.
 func Classify(p *ipv6.Packet) Class {
 	switch p.Proto {
 	case ipv6.ProtoICMPv6:
-		if len(p.Payload) > 0 && p.Payload[0] >= firstND && p.Payload[0] <= lastND {
+		if len(p.Payload) > 0 && discovery(p.Payload[0]) {
 			return OnLink
 		}
 	case ipv6.ProtoMobility:

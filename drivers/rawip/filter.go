@@ -96,6 +96,9 @@ func contents(class Class, base uint32) []bpf.Instruction {
 		a.add(bpf.LoadIndirect{Off: 0, Size: 1})
 		a.below(firstND, "drop")
 		a.below(lastND+1, "accept")
+		a.when(pathSolicit, "accept")
+		a.when(pathAdvert, "accept")
+		a.when(fast, "accept")
 		a.jump("drop")
 	}
 	a.label("mobility")
