@@ -85,3 +85,59 @@ func TestKeygenFollowsTheSettings(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// lke.key and send.key are two keys in two files.
+func TestKeygenSend(t *testing.T) {
+	dir := t.TempDir()
+	lke, send := filepath.Join(dir, "lke.key"), filepath.Join(dir, "send.key")
+	write(t, dir, "roamkey", fmt.Sprintf("config roamkey\n\toption lke_key '%s'\nconfig lke\n\toption key_bits '1032'\nconfig send\n\toption key '%s'\nconfig link 'lan'\n\toption device 'br-lan'\n", lke, send))
+	if got := roamkeyd(t, dir, "keygen", "--send", "-c", "roamkey"); got.code != 0 || !strings.Contains(got.out, "RSA 2048, to sign only") || !strings.Contains(got.out, send) {
+		t.Fatalf("%+v", got)
+	}
+	key, err := engine.LoadKey(send)
+	if err != nil || key.N.BitLen() != 2048 {
+		t.Fatalf("%v", err)
+	}
+	if info, err := os.Stat(send); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if _, err := os.Stat(lke); err == nil {
+		t.Error("LKE's key was made, too")
+	}
+	// Neither takes the other's place, by whatever path and even by force.
+	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--send", lke}, {"--send", "--force", filepath.Join(dir, "link", "lke.key")}, {"--send", dir + "/link/./lke.key"}, {"--send", "lke.key"},
+		{send}, {"--force", send}, {"--force", filepath.Join(dir, "link", "send.key")},
+	} {
+		got := roamkeyd(t, dir, append([]string{"keygen", "-c", "roamkey", "--bits=1024"}, args...)...)
+		if got.code != 1 || !strings.Contains(unwrapped(got.err), "never one for both") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	if again, err := engine.LoadKey(send); err != nil || !again.Equal(key) {
+		t.Error("the key was replaced")
+	}
+	if _, err := os.Stat(lke); err == nil {
+		t.Error("a key was made in LKE's place")
+	}
+	// A copy is told of, and replaced by force.
+	if err := engine.SaveKey(lke, key); err != nil {
+		t.Fatal(err)
+	}
+	if got := roamkeyd(t, dir, "keygen", "-c", "roamkey"); got.code != 1 || !strings.Contains(unwrapped(got.err), "is the same key as "+send) {
+		t.Errorf("%+v", got)
+	}
+	if got := roamkeyd(t, dir, "keygen", "-c", "roamkey", "--force"); got.code != 0 || !strings.Contains(got.out, "RSA 1032, to decrypt only") {
+		t.Errorf("%+v", got)
+	}
+	if got := roamkeyd(t, dir, "keygen", "-c", "roamkey"); got.code != 1 || strings.Contains(unwrapped(got.err), "same key") {
+		t.Errorf("%+v", got)
+	}
+	// The length can be chosen.
+	if got := roamkeyd(t, dir, "keygen", "-c", "roamkey", "--send", "--bits=1024", filepath.Join(dir, "short.key")); got.code != 0 || !strings.Contains(got.out, "RSA 1024, to sign only") {
+		t.Errorf("%+v", got)
+	}
+}
