@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // takeOver takes up what an earlier process left, so far that it goes on when the guard begins to check.
@@ -36,15 +38,15 @@ func (f *routerKernel) takeOver() error {
 func (f *routerKernel) holdAll() (failed error) {
 	if f.guard == nil {
 		for _, p := range f.plain {
-			failed = errors.Join(failed, f.nl.addRule(rule{Device: p.Name, Priority: dropPriority}))
+			failed = errors.Join(failed, f.nl.AddRule(rtnl.Rule{Device: p.Name, Priority: rtnl.DropPriority}))
 		}
 		return failed
 	}
-	rules, failed := f.nl.rules()
+	rules, failed := f.nl.Rules()
 	for _, ru := range rules {
 		for _, p := range f.plain {
 			if ru.Device == p.Name {
-				failed = errors.Join(failed, f.nl.deleteRule(ru))
+				failed = errors.Join(failed, f.nl.DeleteRule(ru))
 			}
 		}
 	}
@@ -79,22 +81,22 @@ func (f *routerKernel) Adopt() ([]Binding, error) {
 
 // left lists what the routes of ours say, and takes up the plain devices that there are.
 func (f *routerKernel) left() ([]Binding, error) {
-	devices, err := f.nl.devices()
+	devices, err := f.nl.Devices()
 	if err != nil {
 		return nil, err
 	}
 	plain := make(map[int]ends)
 	for _, d := range devices {
-		if d.Alias != Alias || d.Kind != kindIP6Tnl || d.External {
+		if d.Alias != Alias || d.Kind != rtnl.KindIP6Tnl || d.External {
 			continue
 		}
 		e := ends{d.Local, d.Remote}
 		plain[d.Index] = e
 		if f.plain[e] == nil {
-			f.plain[e] = &plainTunnel{device: d, homes: make(map[netip.Addr]bool)}
+			f.plain[e] = &plainTunnel{Device: d, homes: make(map[netip.Addr]bool)}
 		}
 	}
-	routes, err := f.nl.routes()
+	routes, err := f.nl.Routes()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +152,7 @@ func (f *routerKernel) Keep(keep []netip.Addr) error {
 		if _, bound := f.bound.byHome[b.Home]; bound {
 			continue
 		}
-		failed = errors.Join(failed, f.nl.deleteRoute(route{Dst: netip.PrefixFrom(b.Home, 128)}))
+		failed = errors.Join(failed, f.nl.DeleteRoute(rtnl.Route{Dst: netip.PrefixFrom(b.Home, 128)}))
 		if p := f.plain[ofEnds(b)]; p != nil {
 			delete(p.homes, b.Home)
 			failed = errors.Join(failed, f.hold(p, b.Home, false))

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // Cleanup removes what an earlier router process left when none runs: routes, routing rules, devices and the nftables
@@ -26,9 +25,9 @@ func CleanupNode() ([]string, error) {
 }
 
 // cleanup removes what belongs to the devices with an alias. Routes and rules of a router and of a mobile node on the same
-// host are told apart by their tables.
+// host are told apart by their tables; those of drivers/hold, which has one of its own, are not touched.
 func cleanup(alias string) ([]string, error) {
-	nl, err := dialRTNL()
+	nl, err := rtnl.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -40,22 +39,24 @@ func cleanup(alias string) ([]string, error) {
 		}
 		return err
 	}
-	ours := func(table int) bool { return (table >= nodeTable) == (alias == NodeAlias) }
+	ours := func(table int) bool {
+		return (table >= nodeTable) == (alias == NodeAlias) && table != rtnl.HoldTable
+	}
 
-	routes, failed := nl.routes()
+	routes, failed := nl.Routes()
 	for _, rt := range routes {
 		if ours(rt.Table) {
-			failed = errors.Join(failed, note(nl.deleteRoute(rt), fmt.Sprintf("route to %s", rt.Dst)))
+			failed = errors.Join(failed, note(nl.DeleteRoute(rt), fmt.Sprintf("route to %s", rt.Dst)))
 		}
 	}
-	rules, err := nl.rules()
+	rules, err := nl.Rules()
 	failed = errors.Join(failed, err)
 	for _, ru := range rules {
 		if ours(ru.Table) {
-			failed = errors.Join(failed, note(nl.deleteRule(ru), ru.String()))
+			failed = errors.Join(failed, note(nl.DeleteRule(ru), ru.String()))
 		}
 	}
-	names, err := removeDevices(nl, alias, kindIP6Tnl, kindTUN)
+	names, err := removeDevices(nl, alias, rtnl.KindIP6Tnl, rtnl.KindTUN)
 	for _, name := range names {
 		removed = append(removed, "device "+name)
 	}
@@ -64,14 +65,14 @@ func cleanup(alias string) ([]string, error) {
 
 // removeDevices removes the devices of some kinds with an alias of ours, with their routes and the rules that name them,
 // and says what they were called.
-func removeDevices(nl *rtnl, alias string, kinds ...string) ([]string, error) {
-	devices, failed := nl.devices()
+func removeDevices(nl *rtnl.Conn, alias string, kinds ...string) ([]string, error) {
+	devices, failed := nl.Devices()
 	var names []string
 	for _, d := range devices {
 		if d.Alias != alias || !slices.Contains(kinds, d.Kind) {
 			continue
 		}
-		if err := nl.deleteDevice(d.Index); err != nil {
+		if err := nl.DeleteDevice(d.Index); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("remove device %s: %w", d.Name, err))
 			continue
 		}
@@ -80,27 +81,12 @@ func removeDevices(nl *rtnl, alias string, kinds ...string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, failed
 	}
-	rules, err := nl.rules()
+	rules, err := nl.Rules()
 	failed = errors.Join(failed, err)
 	for _, ru := range rules {
 		if slices.Contains(names, ru.Device) {
-			failed = errors.Join(failed, nl.deleteRule(ru))
+			failed = errors.Join(failed, nl.DeleteRule(ru))
 		}
 	}
 	return names, failed
-}
-
-// String describes the rule as `ip -6 rule` would.
-func (ru rule) String() string {
-	s := "routing rule"
-	if ru.From.IsValid() {
-		s += " from " + ru.From.String()
-	}
-	if ru.Device != "" {
-		s += " iif " + ru.Device
-	}
-	if ru.Table == 0 || ru.Table == unix.RT_TABLE_UNSPEC {
-		return s + " blackhole"
-	}
-	return fmt.Sprintf("%s lookup %d", s, ru.Table)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // Numbers of ctnetlink (linux/netfilter/nfnetlink_conntrack.h).
@@ -293,9 +295,9 @@ func parseTuple(tuple *netlink.AttributeDecoder, ends []netip.Addr) error {
 			for ip.Next() {
 				switch ip.Type() {
 				case ctSrc6:
-					ends[0] = addrOf(ip.Bytes())
+					ends[0] = rtnl.AddrOf(ip.Bytes())
 				case ctDst6:
-					ends[1] = addrOf(ip.Bytes())
+					ends[1] = rtnl.AddrOf(ip.Bytes())
 				}
 			}
 			return nil

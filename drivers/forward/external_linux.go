@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // openExternal opens the router's end with one device in external mode.
-func openExternal(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerKernel, error) {
+func openExternal(cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (*routerKernel, error) {
 	if g == nil {
 		return nil, errors.New("external ip6tnl: it accepts any outer source, and there is no nftables to check that")
 	}
@@ -24,13 +25,13 @@ func openExternal(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerK
 	if err != nil {
 		return nil, fmt.Errorf("external ip6tnl: %w", err)
 	}
-	err = nl.configure(d.Index, settings{Alias: Alias, MTU: mtu})
+	err = nl.Configure(d.Index, rtnl.Settings{Alias: Alias, MTU: mtu})
 	if err == nil {
 		err = probeEncap(nl, d.Index)
 	}
 	if err != nil {
 		if made {
-			_ = nl.deleteDevice(d.Index)
+			_ = nl.DeleteDevice(d.Index)
 		}
 		return nil, fmt.Errorf("external ip6tnl: %w", err)
 	}
@@ -45,13 +46,13 @@ func openExternal(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerK
 }
 
 // externalDevice finds our device in external mode, or makes it.
-func externalDevice(nl *rtnl, name string) (d device, made bool, err error) {
-	d, err = nl.device(name)
+func externalDevice(nl *rtnl.Conn, name string) (d rtnl.Device, made bool, err error) {
+	d, err = nl.Device(name)
 	if err == nil {
 		if d.Alias != Alias {
 			return d, false, fmt.Errorf("a device %s exists that is not Roamkey's", name)
 		}
-		if d.Kind != kindIP6Tnl || !d.External {
+		if d.Kind != rtnl.KindIP6Tnl || !d.External {
 			return d, false, fmt.Errorf("device %s is Roamkey's, but of another kind: does another process run?", name)
 		}
 		return d, false, nil
@@ -59,23 +60,23 @@ func externalDevice(nl *rtnl, name string) (d device, made bool, err error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return d, false, err
 	}
-	err = nl.addTunnel(name, netip.Addr{}, netip.Addr{})
+	err = nl.AddTunnel(name, netip.Addr{}, netip.Addr{})
 	if errors.Is(err, unix.EEXIST) {
 		return d, false, fmt.Errorf("there can be one such device only, and %s is it", otherExternal(nl))
 	}
 	if err != nil {
 		return d, false, noTunnel(err)
 	}
-	d, err = nl.device(name)
+	d, err = nl.Device(name)
 	if err == nil && !d.External {
-		_ = nl.deleteDevice(d.Index)
+		_ = nl.DeleteDevice(d.Index)
 		return d, false, errors.New("this kernel's ip6_tunnel is too old for it (Linux 4.9)")
 	}
 	return d, true, err
 }
 
-func otherExternal(nl *rtnl) string {
-	all, _ := nl.devices()
+func otherExternal(nl *rtnl.Conn) string {
+	all, _ := nl.Devices()
 	for _, d := range all {
 		if d.External {
 			return d.Name
@@ -85,12 +86,12 @@ func otherExternal(nl *rtnl) string {
 }
 
 // probeEncap tries a route with an encapsulation, to the discard prefix (RFC 6666) in a table that nobody asks.
-func probeEncap(nl *rtnl, index int) error {
+func probeEncap(nl *rtnl.Conn, index int) error {
 	const nobodys = nodeTable - 1
 	discard := netip.MustParseAddr("100::")
-	rt := route{Dst: netip.PrefixFrom(discard, 128), Device: index, Table: nobodys, EncapSrc: discard, EncapDst: discard}
-	if err := nl.setRoute(rt); err != nil {
+	rt := rtnl.Route{Dst: netip.PrefixFrom(discard, 128), Device: index, Table: nobodys, EncapSrc: discard, EncapDst: discard}
+	if err := nl.SetRoute(rt); err != nil {
 		return fmt.Errorf("%w (the kernel needs CONFIG_LWTUNNEL)", err)
 	}
-	return nl.deleteRoute(rt)
+	return nl.DeleteRoute(rt)
 }

@@ -4,16 +4,17 @@ import (
 	"net/netip"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // Marks of what this package installs.
 const (
-	RouteProtocol = 82           // "protocol" of each route and rule (rtm_protocol)
-	RouteMetric   = 82           // metric of each route, so that it replaces nobody else's
-	Alias         = "roamkey"    // ifalias of the router's devices
-	NodeAlias     = "roamkey-mn" // ifalias of the mobile node's devices
-	DefaultDevice = "rktun0"     // the router's tunnel device
-	DefaultNode   = "rkmn0"      // the mobile node's tunnel device
+	RouteProtocol = rtnl.Protocol // "protocol" of each route and rule (rtm_protocol)
+	RouteMetric   = rtnl.Metric   // metric of each route, so that it replaces nobody else's
+	Alias         = "roamkey"     // ifalias of the router's devices
+	NodeAlias     = "roamkey-mn"  // ifalias of the mobile node's devices
+	DefaultDevice = "rktun0"      // the router's tunnel device
+	DefaultNode   = "rkmn0"       // the mobile node's tunnel device
 )
 
 // Backend names a way to forward.

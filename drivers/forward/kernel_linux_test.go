@@ -12,10 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // needTunnels skips a test on a kernel without ip6_tunnel. Debian's has it, and `make lab` runs these tests on that.
@@ -23,12 +22,12 @@ func needTunnels(t *testing.T) {
 	t.Helper()
 	_, ns := netlabtest.New(t, "probe")
 	if err := ns[0].Do(func() error {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
-		return noTunnel(nl.addTunnel("probe0", careOf, routerAddr))
+		return noTunnel(nl.AddTunnel("probe0", careOf, routerAddr))
 	}); err != nil {
 		if os.Getenv("ROAMKEY_LAB") == "1" {
 			t.Fatal(err)
@@ -217,22 +216,22 @@ func (n *network) state() (s struct {
 }) {
 	n.t.Helper()
 	n.must(n.ar.Do(func() error {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
-		devices, err1 := nl.devices()
+		devices, err1 := nl.Devices()
 		for _, d := range devices {
 			if d.Alias == Alias {
 				s.devices = append(s.devices, d.Name)
 			}
 		}
-		routes, err2 := nl.routes()
+		routes, err2 := nl.Routes()
 		for _, rt := range routes {
 			s.routes = append(s.routes, rt.Dst.String())
 		}
-		rules, err3 := nl.rules()
+		rules, err3 := nl.Rules()
 		for _, ru := range rules {
 			s.rules = append(s.rules, ru.String())
 		}
@@ -333,24 +332,21 @@ func (n *network) foreign(external bool) (check func()) {
 	var before []string
 	list := func() (all []string) {
 		n.must(n.ar.Do(func() error {
-			nl, err := dialRTNL()
+			nl, err := rtnl.Dial()
 			if err != nil {
 				return err
 			}
 			defer nl.Close()
-			devices, err := nl.devices()
+			devices, err := nl.Devices()
 			if err != nil {
 				return err
 			}
 			for _, d := range devices {
 				all = append(all, fmt.Sprintf("device %s %s %s", d.Name, d.Kind, d.Alias))
 			}
-			head := make([]byte, rtMsgLen)
-			head[0] = unix.AF_INET6
-			routes, err := nl.do(unix.RTM_GETROUTE, 0x300, head, nil)
-			for _, m := range routes {
-				rt, _ := parseRoute(m.Data)
-				all = append(all, fmt.Sprintf("route %v %d", rt.Dst, m.Data[5]))
+			routes, err := nl.RoutesOf(0)
+			for _, rt := range routes {
+				all = append(all, fmt.Sprintf("route %v %d", rt.Dst, rt.Protocol))
 			}
 			return err
 		}))
@@ -358,23 +354,23 @@ func (n *network) foreign(external bool) (check func()) {
 		return all
 	}
 	n.must(n.ar.Do(func() error {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
 		if external {
-			if err := nl.addTunnel("theirs0", netip.Addr{}, netip.Addr{}); err != nil {
+			if err := nl.AddTunnel("theirs0", netip.Addr{}, netip.Addr{}); err != nil {
 				return err
 			}
-		} else if err := nl.addTunnel("theirs0", routerAddr, peer); err != nil {
+		} else if err := nl.AddTunnel("theirs0", routerAddr, peer); err != nil {
 			return err
 		}
-		d, err := nl.device("theirs0")
+		d, err := nl.Device("theirs0")
 		if err != nil {
 			return err
 		}
-		return nl.configure(d.Index, settings{Alias: "not roamkey", MTU: 1400})
+		return nl.Configure(d.Index, rtnl.Settings{Alias: "not roamkey", MTU: 1400})
 	}))
 	// Somebody's own route to the very address that is bound later.
 	n.must(n.ar.AddRoute(netip.PrefixFrom(homeAddr, 128), netip.MustParseAddr("2001:db8:1::77"), "lan0"))

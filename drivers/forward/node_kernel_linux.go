@@ -8,12 +8,13 @@ import (
 	"sync"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // nodeKernel is the mobile node's end in the kernel: a plain ip6tnl device for each pair of care-of address and router, and
 // a routing table for each device.
 type nodeKernel struct {
-	nl    *rtnl
+	nl    *rtnl.Conn
 	guard *guard.Node
 	name  string // devices count on from it
 	info  Info
@@ -26,12 +27,12 @@ type nodeKernel struct {
 
 // nodeTunnel is one device and the routing table that leads into it.
 type nodeTunnel struct {
-	device
+	rtnl.Device
 	table int
 	homes map[netip.Addr]bool
 }
 
-func openNodeKernel(cfg NodeConfig, nl *rtnl) (*nodeKernel, error) {
+func openNodeKernel(cfg NodeConfig, nl *rtnl.Conn) (*nodeKernel, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
 		return nil, err
@@ -60,17 +61,17 @@ func (n *nodeKernel) addTunnel(e ends) (*nodeTunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := n.nl.device(name)
+	d, err := n.nl.Device(name)
 	if err != nil {
 		return nil, err
 	}
-	t := &nodeTunnel{device: d, table: n.freeTable(), homes: make(map[netip.Addr]bool)}
-	err = n.nl.configure(d.Index, settings{Alias: NodeAlias, MTU: n.info.MTU})
+	t := &nodeTunnel{Device: d, table: n.freeTable(), homes: make(map[netip.Addr]bool)}
+	err = n.nl.Configure(d.Index, rtnl.Settings{Alias: NodeAlias, MTU: n.info.MTU})
 	if err == nil {
-		err = n.nl.setRoute(defaultRoute(t.table, d.Index))
+		err = n.nl.SetRoute(defaultRoute(t.table, d.Index))
 	}
 	if err != nil {
-		return nil, errors.Join(err, n.nl.deleteDevice(d.Index))
+		return nil, errors.Join(err, n.nl.DeleteDevice(d.Index))
 	}
 	n.tunnels[e] = t
 	return t, nil
@@ -82,7 +83,7 @@ func (n *nodeKernel) freeTable() int {
 		used[t.table] = true
 	}
 	table := nodeTable
-	for used[table] {
+	for used[table] || table == rtnl.HoldTable {
 		table++
 	}
 	return table
@@ -90,7 +91,7 @@ func (n *nodeKernel) freeTable() int {
 
 func (n *nodeKernel) removeTunnel(e ends, t *nodeTunnel) error {
 	delete(n.tunnels, e)
-	return n.nl.deleteDevice(t.Index) // its routes and addresses go with it
+	return n.nl.DeleteDevice(t.Index) // its routes and addresses go with it
 }
 
 func (n *nodeKernel) Bind(b Binding) error {
@@ -136,10 +137,10 @@ func (n *nodeKernel) install(b Binding) error {
 	if err := n.guard.AddHome(t.Name, b.Home); err != nil {
 		return err
 	}
-	if err := n.nl.addAddress(t.Index, b.Home); err != nil {
+	if err := n.nl.AddAddress(t.Index, b.Home); err != nil {
 		return err
 	}
-	return n.nl.addRule(fromHome(b.Home, t.table))
+	return n.nl.AddRule(fromHome(b.Home, t.table))
 }
 
 func (n *nodeKernel) release(b Binding) error {
@@ -150,8 +151,8 @@ func (n *nodeKernel) release(b Binding) error {
 	}
 	delete(t.homes, b.Home)
 	failed := errors.Join(
-		n.nl.deleteRule(fromHome(b.Home, t.table)),
-		n.nl.deleteAddress(t.Index, b.Home),
+		n.nl.DeleteRule(fromHome(b.Home, t.table)),
+		n.nl.DeleteAddress(t.Index, b.Home),
 		n.guard.RemoveHome(t.Name, b.Home),
 	)
 	if len(t.homes) == 0 {
@@ -186,17 +187,17 @@ func (n *nodeKernel) Describe() Info {
 func (n *nodeKernel) Counters(yield func(name string, value uint64)) {
 	n.mu.Lock()
 	bound := len(n.bound.byHome)
-	var sum stats
-	if devices, err := n.nl.devices(); err == nil {
+	var sum rtnl.Stats
+	if devices, err := n.nl.Devices(); err == nil {
 		for _, d := range devices {
 			if d.Alias == NodeAlias {
-				sum.add(d.stats)
+				sum.Add(d.Stats)
 			}
 		}
 	}
 	n.mu.Unlock()
 	yield("bindings", uint64(bound))
-	sum.yield(yield)
+	sum.Yield(yield)
 }
 
 func (n *nodeKernel) Close() error {

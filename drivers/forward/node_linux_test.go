@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // node opens a mobile node's end on mn.
@@ -84,17 +85,17 @@ func TestBothEndsCarryAConversation(t *testing.T) {
 func (n *network) nodeState() (all []string) {
 	n.t.Helper()
 	n.must(n.mn.Do(func() error {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
-		rules, err := nl.rules()
+		rules, err := nl.Rules()
 		for _, ru := range rules {
 			all = append(all, ru.String())
 		}
 		for _, home := range []netip.Addr{homeAddr, homeTwo} {
-			local, localErr := nl.isLocal(1, home)
+			local, localErr := nl.IsLocal(1, home)
 			if local {
 				all = append(all, home.String())
 			}
@@ -200,12 +201,12 @@ func TestNodePacketTooBig(t *testing.T) {
 func TestNodeAfterACrash(t *testing.T) {
 	n := newNetwork(t)
 	n.must(n.mn.Do(func() error {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
-		return errors.Join(nl.addRule(fromHome(homeTwo, nodeTable)), nl.addRule(fromHome(homeAddr, nodeTable+3)))
+		return errors.Join(nl.AddRule(fromHome(homeTwo, nodeTable)), nl.AddRule(fromHome(homeAddr, nodeTable+3)))
 	}))
 	e := n.node(NodeConfig{Backend: TUN})
 	if got := n.nodeState(); len(got) != 0 {
@@ -215,12 +216,12 @@ func TestNodeAfterACrash(t *testing.T) {
 	var removed []string
 	n.must(e.Close())
 	n.must(n.mn.Do(func() (err error) {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
-		if err := nl.addRule(fromHome(homeTwo, nodeTable)); err != nil {
+		if err := nl.AddRule(fromHome(homeTwo, nodeTable)); err != nil {
 			return err
 		}
 		removed, err = CleanupNode()

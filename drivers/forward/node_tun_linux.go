@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/roamkey/roamkey/drivers/rtnl"
+	"github.com/roamkey/roamkey/drivers/tun"
 )
 
 // nodeTable is the routing table of what a mobile node sends from a home address; Plain counts on from it.
@@ -13,7 +16,7 @@ const nodeTable = 8200
 
 // nodeTUN is the mobile node's end in this process.
 type nodeTUN struct {
-	nl     *rtnl
+	nl     *rtnl.Conn
 	engine *engine
 	table  *table
 	info   Info
@@ -24,7 +27,7 @@ type nodeTUN struct {
 	closed bool
 }
 
-func openNodeTUN(cfg NodeConfig, nl *rtnl) (*nodeTUN, error) {
+func openNodeTUN(cfg NodeConfig, nl *rtnl.Conn) (*nodeTUN, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
 		return nil, err
@@ -33,12 +36,12 @@ func openNodeTUN(cfg NodeConfig, nl *rtnl) (*nodeTUN, error) {
 	if _, err := cleanup(NodeAlias); err != nil {
 		return nil, err
 	}
-	tun, index, err := makeTUN(nl, cfg.Device, NodeAlias, mtu)
+	device, index, err := tun.Open(nl, cfg.Device, NodeAlias, mtu)
 	if err != nil {
 		return nil, err
 	}
 	t := newTable(nodeSide)
-	e, err := newEngine(t, tun, mtu)
+	e, err := newEngine(t, device, mtu)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +49,7 @@ func openNodeTUN(cfg NodeConfig, nl *rtnl) (*nodeTUN, error) {
 		nl: nl, engine: e, table: t, index: index, bound: newLedger(),
 		info: Info{Backend: TUN, Device: cfg.Device, MTU: mtu, Reasons: tunReasons(cfg.Guard != nil)},
 	}
-	if err := nl.setRoute(defaultRoute(nodeTable, index)); err != nil {
+	if err := nl.SetRoute(defaultRoute(nodeTable, index)); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -54,13 +57,13 @@ func openNodeTUN(cfg NodeConfig, nl *rtnl) (*nodeTUN, error) {
 }
 
 // defaultRoute sends all that a routing table is asked for into a device.
-func defaultRoute(table, device int) route {
-	return route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Device: device, Table: table}
+func defaultRoute(table, device int) rtnl.Route {
+	return rtnl.Route{Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Device: device, Table: table}
 }
 
 // fromHome sends what comes from home to a routing table.
-func fromHome(home netip.Addr, table int) rule {
-	return rule{From: home, Table: table, Priority: rulePriority}
+func fromHome(home netip.Addr, table int) rtnl.Rule {
+	return rtnl.Rule{From: home, Table: table, Priority: rtnl.RulePriority}
 }
 
 func (n *nodeTUN) Bind(b Binding) error {
@@ -74,9 +77,9 @@ func (n *nodeTUN) Bind(b Binding) error {
 	}
 	n.table.set(b, n.engine.pathMTU(b.Router.As16()))
 	n.bound.put(b)
-	err := n.nl.addAddress(n.index, b.Home)
+	err := n.nl.AddAddress(n.index, b.Home)
 	if err == nil {
-		err = n.nl.addRule(fromHome(b.Home, nodeTable))
+		err = n.nl.AddRule(fromHome(b.Home, nodeTable))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("bind %s: %w", b.Home, err), n.unbind(b.Home))
@@ -98,7 +101,7 @@ func (n *nodeTUN) unbind(home netip.Addr) error {
 		return nil
 	}
 	n.table.remove(home)
-	return errors.Join(n.nl.deleteRule(fromHome(home, nodeTable)), n.nl.deleteAddress(n.index, home))
+	return errors.Join(n.nl.DeleteRule(fromHome(home, nodeTable)), n.nl.DeleteAddress(n.index, home))
 }
 
 func (n *nodeTUN) Describe() Info {

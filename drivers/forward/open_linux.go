@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
+	"github.com/roamkey/roamkey/drivers/tun"
 )
 
 var errClosed = errors.New("forwarding is closed")
@@ -15,14 +17,14 @@ func Open(cfg Config, g *guard.Guard) (Forwarder, error) {
 	if cfg.Device == "" {
 		cfg.Device = DefaultDevice
 	}
-	if err := checkDeviceName(cfg.Device); err != nil {
+	if err := tun.CheckName(cfg.Device); err != nil {
 		return nil, err
 	}
 	tries, err := attempts(cfg.Backend)
 	if err != nil {
 		return nil, err
 	}
-	nl, err := dialRTNL()
+	nl, err := rtnl.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +49,7 @@ func Open(cfg Config, g *guard.Guard) (Forwarder, error) {
 	return nil, fmt.Errorf("no way to forward: %w", errors.Join(failed...))
 }
 
-func open(backend Backend, cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (Forwarder, *Info, error) {
+func open(backend Backend, cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (Forwarder, *Info, error) {
 	switch backend {
 	case External:
 		f, err := openExternal(cfg, nl, ct, g)

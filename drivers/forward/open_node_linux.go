@@ -3,6 +3,9 @@ package forward
 import (
 	"errors"
 	"fmt"
+
+	"github.com/roamkey/roamkey/drivers/rtnl"
+	"github.com/roamkey/roamkey/drivers/tun"
 )
 
 // OpenNode makes a mobile node's end of the tunnels. All that it needs of the network namespace it opens on the calling
@@ -11,7 +14,7 @@ func OpenNode(cfg NodeConfig) (NodeTunnel, error) {
 	if cfg.Device == "" {
 		cfg.Device = DefaultNode
 	}
-	if err := checkDeviceName(cfg.Device); err != nil {
+	if err := tun.CheckName(cfg.Device); err != nil {
 		return nil, err
 	}
 	var tries []Backend
@@ -31,7 +34,7 @@ func OpenNode(cfg NodeConfig) (NodeTunnel, error) {
 	default:
 		return nil, fmt.Errorf("backend %q: it must be %s, %s or %s", cfg.Backend, Auto, Kernel, TUN)
 	}
-	nl, err := dialRTNL()
+	nl, err := rtnl.Dial()
 	if err != nil {
 		return nil, err
 	}

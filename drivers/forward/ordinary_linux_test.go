@@ -103,8 +103,8 @@ func (n *network) tunFile(mode uint32) *network {
 	file := filepath.Join(n.t.TempDir(), "tun")
 	n.must(unix.Mknod(file, unix.S_IFCHR|mode, int(unix.Mkdev(10, 200))))
 	n.must(os.Chmod(file, os.FileMode(mode)))
-	n.must(n.ar.Do(func() error { return unix.Mount(file, tunPath, "", unix.MS_BIND, "") }))
-	n.t.Cleanup(func() { _ = n.ar.Do(func() error { return unix.Unmount(tunPath, unix.MNT_DETACH) }) })
+	n.must(n.ar.Do(func() error { return unix.Mount(file, "/dev/net/tun", "", unix.MS_BIND, "") }))
+	n.t.Cleanup(func() { _ = n.ar.Do(func() error { return unix.Unmount("/dev/net/tun", unix.MNT_DETACH) }) })
 	return n
 }
 
@@ -125,8 +125,8 @@ func copyFile(to, from string) error {
 func TestTUNAsOrdinaryUser(t *testing.T) {
 	n := newNetwork(t)
 	out, err := n.tunFile(0o600).ordinary(TUN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)
-	if err == nil || !strings.Contains(out, tunPath) || !strings.Contains(out, "read and write") {
-		t.Errorf("without the right to %s: %v, which does not name it:\n%s", tunPath, err, out)
+	if err == nil || !strings.Contains(out, "/dev/net/tun") || !strings.Contains(out, "read and write") {
+		t.Errorf("without the right to %s: %v, which does not name it:\n%s", "/dev/net/tun", err, out)
 	}
 	n.tunFile(0o666)
 	out, err = n.ordinary(TUN, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW)

@@ -3,6 +3,7 @@ package forward
 import (
 	"encoding/binary"
 
+	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -17,7 +18,7 @@ const (
 	maxDeviceMTU = 9216
 
 	// outerHopLimit is the hop limit of tunnel packets (RFC 2473 section 6.3): the recommended default of hosts.
-	outerHopLimit = 64
+	outerHopLimit = rtnl.OuterHopLimit
 
 	// maxNesting is how deep tunnel packets may lie in a packet that enters a tunnel. A packet that goes round through two
 	// routers that point at each other gets one header more each time, and new hop limits with them, so that only this

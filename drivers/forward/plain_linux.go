@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // openPlain opens the router's end with one device for each pair of router and care-of address.
-func openPlain(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerKernel, error) {
+func openPlain(cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (*routerKernel, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
 		return nil, err
@@ -47,24 +48,24 @@ func (f *routerKernel) addPlain(e ends) (*plainTunnel, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := f.nl.device(name)
+	d, err := f.nl.Device(name)
 	if err == nil {
-		err = f.nl.configure(d.Index, settings{Alias: Alias, MTU: f.info.MTU})
+		err = f.nl.Configure(d.Index, rtnl.Settings{Alias: Alias, MTU: f.info.MTU})
 	}
 	if err == nil && f.guard == nil {
-		err = f.nl.addRule(rule{Device: name, Priority: dropPriority})
+		err = f.nl.AddRule(rtnl.Rule{Device: name, Priority: rtnl.DropPriority})
 	}
 	if err != nil {
-		_ = f.nl.deleteDevice(d.Index)
+		_ = f.nl.DeleteDevice(d.Index)
 		return nil, err
 	}
-	p := &plainTunnel{device: d, homes: make(map[netip.Addr]bool)}
+	p := &plainTunnel{Device: d, homes: make(map[netip.Addr]bool)}
 	f.plain[e] = p
 	return p, nil
 }
 
 // makePlain makes a plain device with a name that is free, like base with another number.
-func makePlain(nl *rtnl, base string, e ends) (name string, err error) {
+func makePlain(nl *rtnl.Conn, base string, e ends) (name string, err error) {
 	stem := base
 	for len(stem) > 0 && stem[len(stem)-1] >= '0' && stem[len(stem)-1] <= '9' {
 		stem = stem[:len(stem)-1]
@@ -75,10 +76,10 @@ func makePlain(nl *rtnl, base string, e ends) (name string, err error) {
 		if name == base {
 			continue
 		}
-		if _, err := nl.device(name); err == nil {
+		if _, err := nl.Device(name); err == nil {
 			continue
 		}
-		if err := nl.addTunnel(name, e.local, e.remote); !errors.Is(err, unix.EEXIST) {
+		if err := nl.AddTunnel(name, e.local, e.remote); !errors.Is(err, unix.EEXIST) {
 			return name, err
 		}
 		if other := otherPlain(nl, e); other != "" {
@@ -88,10 +89,10 @@ func makePlain(nl *rtnl, base string, e ends) (name string, err error) {
 	return "", errors.New("no device name is free")
 }
 
-func otherPlain(nl *rtnl, e ends) string {
-	all, _ := nl.devices()
+func otherPlain(nl *rtnl.Conn, e ends) string {
+	all, _ := nl.Devices()
 	for _, d := range all {
-		if d.Kind == kindIP6Tnl && d.Local == e.local && d.Remote == e.remote {
+		if d.Kind == rtnl.KindIP6Tnl && d.Local == e.local && d.Remote == e.remote {
 			return d.Name
 		}
 	}
@@ -106,9 +107,9 @@ func (f *routerKernel) removePlain(e ends) error {
 	delete(f.plain, e)
 	var failed error
 	if f.guard == nil {
-		failed = f.nl.deleteRule(rule{Device: p.Name, Priority: dropPriority})
+		failed = f.nl.DeleteRule(rtnl.Rule{Device: p.Name, Priority: rtnl.DropPriority})
 	}
-	return errors.Join(failed, f.nl.deleteDevice(p.Index))
+	return errors.Join(failed, f.nl.DeleteDevice(p.Index))
 }
 
 // hold lets packets from home out of the tunnel, or no longer.
@@ -116,9 +117,9 @@ func (f *routerKernel) hold(p *plainTunnel, home netip.Addr, on bool) error {
 	if f.guard != nil {
 		return nil // it checks outer and inner source together
 	}
-	ru := rule{From: home, Device: p.Name, Table: unix.RT_TABLE_MAIN, Priority: rulePriority}
+	ru := rtnl.Rule{From: home, Device: p.Name, Table: unix.RT_TABLE_MAIN, Priority: rtnl.RulePriority}
 	if on {
-		return f.nl.addRule(ru)
+		return f.nl.AddRule(ru)
 	}
-	return f.nl.deleteRule(ru)
+	return f.nl.DeleteRule(ru)
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // ends are the two ends of a plain tunnel.
@@ -18,14 +19,14 @@ type ends struct{ local, remote netip.Addr }
 
 // plainTunnel is one plain ip6tnl device of ours.
 type plainTunnel struct {
-	device
+	rtnl.Device
 	homes map[netip.Addr]bool // that use it
 }
 
 // routerKernel is the router's end in the kernel, by one device in external mode or by plain ones. What an earlier process
 // left by the other of the two it takes over as well.
 type routerKernel struct {
-	nl    *rtnl
+	nl    *rtnl.Conn
 	ct    *conntrack
 	guard *guard.Guard
 	name  string // of the external device; plain ones count on from it
@@ -62,7 +63,7 @@ func (f *routerKernel) Bind(b Binding) error {
 	old, moved := f.bound.byHome[b.Home]
 	if err := f.install(b); err != nil {
 		// Nothing of either binding is to be left: whoever asked takes it as ended.
-		_ = f.nl.deleteRoute(route{Dst: netip.PrefixFrom(b.Home, 128)})
+		_ = f.nl.DeleteRoute(rtnl.Route{Dst: netip.PrefixFrom(b.Home, 128)})
 		_ = f.release(b)
 		if moved {
 			_ = f.release(old)
@@ -84,7 +85,7 @@ func ofEnds(b Binding) ends { return ends{b.Router, b.CareOf} }
 
 // install makes the kernel forward b. The route comes first: it is what a moving node waits for.
 func (f *routerKernel) install(b Binding) error {
-	rt := route{Dst: netip.PrefixFrom(b.Home, 128), Device: f.external, EncapSrc: b.Router, EncapDst: b.CareOf}
+	rt := rtnl.Route{Dst: netip.PrefixFrom(b.Home, 128), Device: f.external, EncapSrc: b.Router, EncapDst: b.CareOf}
 	if f.external == 0 {
 		p := f.plain[ofEnds(b)]
 		if p == nil {
@@ -99,7 +100,7 @@ func (f *routerKernel) install(b Binding) error {
 			return err
 		}
 	}
-	if err := f.nl.setRoute(rt); err != nil {
+	if err := f.nl.SetRoute(rt); err != nil {
 		return err
 	}
 	return f.guard.AddTunnel(b.CareOf, b.Home)
@@ -147,7 +148,7 @@ func (f *routerKernel) unbind(home netip.Addr) error {
 	if !was {
 		return nil
 	}
-	err := errors.Join(f.nl.deleteRoute(route{Dst: netip.PrefixFrom(home, 128)}), f.release(b))
+	err := errors.Join(f.nl.DeleteRoute(rtnl.Route{Dst: netip.PrefixFrom(home, 128)}), f.release(b))
 	f.ct.forget(home)
 	if err != nil {
 		return fmt.Errorf("unbind %s: %w", home, err)
@@ -164,29 +165,18 @@ func (f *routerKernel) Describe() Info {
 func (f *routerKernel) Counters(yield func(name string, value uint64)) {
 	f.mu.Lock()
 	n := len(f.bound.byHome)
-	var sum stats
-	if devices, err := f.nl.devices(); err == nil && !f.closed {
+	var sum rtnl.Stats
+	if devices, err := f.nl.Devices(); err == nil && !f.closed {
 		for _, d := range devices {
 			if d.Alias == Alias {
-				sum.add(d.stats)
+				sum.Add(d.Stats)
 			}
 		}
 	}
 	f.mu.Unlock()
 	yield("bindings", uint64(n))
-	sum.yield(yield)
+	sum.Yield(yield)
 	f.ct.Counters(yield)
-}
-
-func (s stats) yield(yield func(name string, value uint64)) {
-	yield("out_packets", s.outPackets)
-	yield("out_octets", s.outOctets)
-	yield("out_errors", s.outErrors)
-	yield("out_dropped", s.outDropped)
-	yield("in_packets", s.inPackets)
-	yield("in_octets", s.inOctets)
-	yield("in_errors", s.inErrors)
-	yield("in_dropped", s.inDropped)
 }
 
 func (f *routerKernel) Close(leave bool) error {
@@ -201,7 +191,7 @@ func (f *routerKernel) Close(leave bool) error {
 			failed = errors.Join(failed, f.unbind(home))
 		}
 		failed = errors.Join(failed, f.guard.CheckTunnels(false))
-		_, err := removeDevices(f.nl, Alias, kindIP6Tnl) // what was never adopted, too
+		_, err := removeDevices(f.nl, Alias, rtnl.KindIP6Tnl) // what was never adopted, too
 		failed = errors.Join(failed, err)
 	}
 	f.closed = true

@@ -7,11 +7,13 @@ import (
 	"sync"
 
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/rtnl"
+	"github.com/roamkey/roamkey/drivers/tun"
 )
 
 // routerTUN is the router's end in this process.
 type routerTUN struct {
-	nl     *rtnl
+	nl     *rtnl.Conn
 	ct     *conntrack
 	engine *engine
 	table  *table
@@ -23,21 +25,21 @@ type routerTUN struct {
 	closed bool
 }
 
-func openRouterTUN(cfg Config, nl *rtnl, ct *conntrack, g *guard.Guard) (*routerTUN, error) {
+func openRouterTUN(cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (*routerTUN, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
 		return nil, err
 	}
 	// Kernel tunnels of an earlier process; a TUN device is of one that runs.
-	if _, err := removeDevices(nl, Alias, kindIP6Tnl); err != nil {
+	if _, err := removeDevices(nl, Alias, rtnl.KindIP6Tnl); err != nil {
 		return nil, err
 	}
-	tun, index, err := makeTUN(nl, cfg.Device, Alias, mtu)
+	device, index, err := tun.Open(nl, cfg.Device, Alias, mtu)
 	if err != nil {
 		return nil, err
 	}
 	t := newTable(routerSide)
-	e, err := newEngine(t, tun, mtu)
+	e, err := newEngine(t, device, mtu)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func (f *routerTUN) Bind(b Binding) error {
 	}
 	f.table.set(b, f.engine.pathMTU(b.CareOf.As16()))
 	// Also for a binding that only moves: somebody may have taken the route away.
-	if err := f.nl.setRoute(f.route(b.Home)); err != nil {
+	if err := f.nl.SetRoute(f.route(b.Home)); err != nil {
 		f.table.remove(b.Home)
 		f.bound.drop(b.Home)
 		return fmt.Errorf("bind %s to %s: %w", b.Home, b.CareOf, err)
@@ -73,8 +75,8 @@ func (f *routerTUN) Bind(b Binding) error {
 	return nil
 }
 
-func (f *routerTUN) route(home netip.Addr) route {
-	return route{Dst: netip.PrefixFrom(home, 128), Device: f.index}
+func (f *routerTUN) route(home netip.Addr) rtnl.Route {
+	return rtnl.Route{Dst: netip.PrefixFrom(home, 128), Device: f.index}
 }
 
 func (f *routerTUN) Unbind(home netip.Addr) error {
@@ -90,7 +92,7 @@ func (f *routerTUN) unbind(home netip.Addr) error {
 	if _, bound := f.bound.byHome[home]; !bound {
 		return nil
 	}
-	if err := f.nl.deleteRoute(f.route(home)); err != nil {
+	if err := f.nl.DeleteRoute(f.route(home)); err != nil {
 		return fmt.Errorf("unbind %s: %w", home, err)
 	}
 	f.table.remove(home)

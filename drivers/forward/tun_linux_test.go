@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/ipv6"
 )
 
@@ -87,16 +86,16 @@ func TestTUNEndsWithUnbind(t *testing.T) {
 }
 
 // routesOfOurs lists what bears our protocol number at ar.
-func (n *network) routesOfOurs() []route {
+func (n *network) routesOfOurs() []rtnl.Route {
 	n.t.Helper()
-	var all []route
+	var all []rtnl.Route
 	n.must(n.ar.Do(func() error {
-		nl, err := dialRTNL()
+		nl, err := rtnl.Dial()
 		if err != nil {
 			return err
 		}
 		defer nl.Close()
-		all, err = nl.routes()
+		all, err = nl.Routes()
 		return err
 	}))
 	return all
@@ -498,16 +497,6 @@ func TestTUNForgetsConnections(t *testing.T) {
 	tracked(1)
 	if got := netlabtest.Counter(t, f, "conntrack_failed"); got != 0 {
 		t.Errorf("conntrack_failed = %d", got)
-	}
-}
-
-func TestTUNFailsWithoutADevice(t *testing.T) {
-	err := explainTUN(unix.ENOENT)
-	if err == nil || !strings.Contains(err.Error(), "module tun") {
-		t.Errorf("no /dev/net/tun: %v", err)
-	}
-	if err := explainTUN(unix.EACCES); !strings.Contains(err.Error(), "read and write") {
-		t.Errorf("no right to /dev/net/tun: %v", err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package forward
+package rtnl
 
 import (
 	"encoding/binary"
@@ -11,11 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// route is one of our routes: to a home address through a tunnel device, or a mobile node's default into one.
-type route struct {
+// Route is one of our routes: to a home address through a tunnel device, or a mobile node's default into one.
+type Route struct {
 	Dst    netip.Prefix
 	Device int // index
 	Table  int // 0: main
+
+	Protocol uint8 // who made it, in a list; what SetRoute makes is ours
 
 	// Encapsulation of external mode: outer source and destination. Not valid: none.
 	EncapSrc, EncapDst netip.Addr
@@ -37,11 +39,11 @@ func rtMsg(dst netip.Prefix, table int, protocol, scope, typ uint8) []byte {
 	return b
 }
 
-func (rt route) encode(ae *netlink.AttributeEncoder) {
+func (rt Route) encode(ae *netlink.AttributeEncoder) {
 	if rt.Dst.Bits() > 0 {
 		ae.Bytes(unix.RTA_DST, rt.Dst.Addr().AsSlice())
 	}
-	ae.Uint32(unix.RTA_PRIORITY, RouteMetric)
+	ae.Uint32(unix.RTA_PRIORITY, Metric)
 	ae.Uint32(unix.RTA_OIF, uint32(rt.Device))
 	if rt.Table >= 256 {
 		ae.Uint32(unix.RTA_TABLE, uint32(rt.Table))
@@ -54,25 +56,25 @@ func (rt route) encode(ae *netlink.AttributeEncoder) {
 		encap.Uint64(encapIP6ID, 0)
 		encap.Bytes(encapIP6Dst, rt.EncapDst.AsSlice())
 		encap.Bytes(encapIP6Src, rt.EncapSrc.AsSlice())
-		encap.Uint8(encapIP6HopLimit, outerHopLimit)
+		encap.Uint8(encapIP6HopLimit, OuterHopLimit)
 		return nil
 	})
 }
 
-// setRoute adds rt, or puts it in the place of the route of ours with the same destination.
-func (r *rtnl) setRoute(rt route) error {
+// SetRoute adds rt, or puts it in the place of the route of ours with the same destination.
+func (r *Conn) SetRoute(rt Route) error {
 	_, err := r.do(unix.RTM_NEWROUTE, netlink.Create|netlink.Replace,
-		rtMsg(rt.Dst, rt.Table, RouteProtocol, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST), rt.encode)
+		rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST), rt.encode)
 	if err != nil {
 		return fmt.Errorf("route to %s: %w", rt.Dst, err)
 	}
 	return nil
 }
 
-// deleteRoute removes rt. That it is gone already is no error.
-func (r *rtnl) deleteRoute(rt route) error {
+// DeleteRoute removes rt. That it is gone already is no error.
+func (r *Conn) DeleteRoute(rt Route) error {
 	rt.EncapDst = netip.Addr{}
-	_, err := r.do(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, RouteProtocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode)
+	_, err := r.do(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
 		return nil
 	}
@@ -82,17 +84,20 @@ func (r *rtnl) deleteRoute(rt route) error {
 	return nil
 }
 
-// routes lists the IPv6 routes that bear our protocol number.
-func (r *rtnl) routes() ([]route, error) {
+// Routes lists the IPv6 routes that bear our protocol number.
+func (r *Conn) Routes() ([]Route, error) { return r.RoutesOf(Protocol) }
+
+// RoutesOf lists the IPv6 routes that bear a protocol number; 0 lists all.
+func (r *Conn) RoutesOf(protocol uint8) ([]Route, error) {
 	head := make([]byte, rtMsgLen)
-	head[0], head[5] = unix.AF_INET6, RouteProtocol
+	head[0], head[5] = unix.AF_INET6, protocol
 	replies, err := r.do(unix.RTM_GETROUTE, netlink.Dump, head, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	var all []route
+	var all []Route
 	for _, m := range replies {
-		if len(m.Data) < rtMsgLen || m.Data[0] != unix.AF_INET6 || m.Data[5] != RouteProtocol {
+		if len(m.Data) < rtMsgLen || m.Data[0] != unix.AF_INET6 || protocol != 0 && m.Data[5] != protocol {
 			continue
 		}
 		rt, err := parseRoute(m.Data)
@@ -104,8 +109,8 @@ func (r *rtnl) routes() ([]route, error) {
 	return all, nil
 }
 
-func parseRoute(b []byte) (route, error) {
-	rt := route{Table: int(b[4])}
+func parseRoute(b []byte) (Route, error) {
+	rt := Route{Table: int(b[4]), Protocol: b[5]}
 	dst := netip.IPv6Unspecified()
 	ad, err := netlink.NewAttributeDecoder(b[rtMsgLen:])
 	if err != nil {
@@ -114,7 +119,7 @@ func parseRoute(b []byte) (route, error) {
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.RTA_DST:
-			dst = addrOf(ad.Bytes())
+			dst = AddrOf(ad.Bytes())
 		case unix.RTA_OIF:
 			rt.Device = int(ad.Uint32())
 		case unix.RTA_TABLE:
@@ -124,9 +129,9 @@ func parseRoute(b []byte) (route, error) {
 				for encap.Next() {
 					switch encap.Type() {
 					case encapIP6Dst:
-						rt.EncapDst = addrOf(encap.Bytes())
+						rt.EncapDst = AddrOf(encap.Bytes())
 					case encapIP6Src:
-						rt.EncapSrc = addrOf(encap.Bytes())
+						rt.EncapSrc = AddrOf(encap.Bytes())
 					}
 				}
 				return nil
@@ -139,9 +144,9 @@ func parseRoute(b []byte) (route, error) {
 
 const ifAddrMsgLen = 8 // struct ifaddrmsg
 
-// addAddress gives a device the address home/128, usable at once and deprecated: what runs from it goes on, nothing new
+// AddAddress gives a device the address home/128, usable at once and deprecated: what runs from it goes on, nothing new
 // starts from it (RFC 4862 section 5.5.4).
-func (r *rtnl) addAddress(index int, home netip.Addr) error {
+func (r *Conn) AddAddress(index int, home netip.Addr) error {
 	head := ifAddrMsg(index)
 	head[2] = unix.IFA_F_NODAD
 	_, err := r.do(unix.RTM_NEWADDR, netlink.Create|netlink.Replace, head, func(ae *netlink.AttributeEncoder) {
@@ -157,7 +162,7 @@ func (r *rtnl) addAddress(index int, home netip.Addr) error {
 	}
 	// The kernel acknowledges before it has done everything: a worker makes the address receive.
 	for end := time.Now().Add(addressTimeout); ; time.Sleep(100 * time.Microsecond) {
-		local, err := r.isLocal(index, home)
+		local, err := r.IsLocal(index, home)
 		if local || err != nil {
 			return err
 		}
@@ -169,8 +174,8 @@ func (r *rtnl) addAddress(index int, home netip.Addr) error {
 
 const addressTimeout = time.Second
 
-// isLocal reports whether packets for an address that come in by a device are received.
-func (r *rtnl) isLocal(device int, address netip.Addr) (bool, error) {
+// IsLocal reports whether packets for an address that come in by a device are received.
+func (r *Conn) IsLocal(device int, address netip.Addr) (bool, error) {
 	head := make([]byte, rtMsgLen)
 	head[0], head[1] = unix.AF_INET6, 128
 	replies, err := r.do(unix.RTM_GETROUTE, 0, head, func(ae *netlink.AttributeEncoder) {
@@ -183,7 +188,8 @@ func (r *rtnl) isLocal(device int, address netip.Addr) (bool, error) {
 	return len(replies) > 0 && len(replies[0].Data) >= rtMsgLen && replies[0].Data[7] == unix.RTN_LOCAL, nil
 }
 
-func (r *rtnl) deleteAddress(index int, home netip.Addr) error {
+// DeleteAddress takes home off a device. That it is gone already is no error.
+func (r *Conn) DeleteAddress(index int, home netip.Addr) error {
 	_, err := r.do(unix.RTM_DELADDR, 0, ifAddrMsg(index), func(ae *netlink.AttributeEncoder) {
 		ae.Bytes(unix.IFA_ADDRESS, home.AsSlice())
 		ae.Bytes(unix.IFA_LOCAL, home.AsSlice())
@@ -201,11 +207,12 @@ func ifAddrMsg(index int) []byte {
 	return b
 }
 
-// rule is one of our routing rules. On a mobile node it sends what comes from a home address to the routing table of its
+// Rule is one of our routing rules. On a mobile node it sends what comes from a home address to the routing table of its
 // tunnel; on a router without a guard such rules hold a tunnel device to its home addresses.
-type rule struct {
+type Rule struct {
 	From     netip.Addr // not valid: any
 	Device   string     // where packets come from; "": anywhere
+	Not      bool       // the rule is for all packets but those
 	Table    int        // 0: drop
 	Priority uint32
 }
@@ -213,12 +220,13 @@ type rule struct {
 const (
 	fibRuleHdrLen = 12 // struct fib_rule_hdr
 
-	// Our rules stand after that of the local table (0) and before that of main (32766).
-	rulePriority = 8200
-	dropPriority = 8201
+	// Priorities: our rules stand after that of the local table (0) and before that of main (32766).
+	HoldPriority = 8100 // leads to what is held back, before all other ways
+	RulePriority = 8200
+	DropPriority = 8201
 )
 
-func (ru rule) head() []byte {
+func (ru Rule) head() []byte {
 	b := make([]byte, fibRuleHdrLen)
 	b[0] = unix.AF_INET6
 	if ru.From.IsValid() {
@@ -227,6 +235,9 @@ func (ru rule) head() []byte {
 	if ru.Table < 256 {
 		b[4] = uint8(ru.Table)
 	}
+	if ru.Not {
+		binary.NativeEndian.PutUint32(b[8:], unix.FIB_RULE_INVERT)
+	}
 	b[7] = unix.FR_ACT_TO_TBL
 	if ru.Table == 0 {
 		b[7] = unix.FR_ACT_BLACKHOLE
@@ -234,7 +245,7 @@ func (ru rule) head() []byte {
 	return b
 }
 
-func (ru rule) encode(ae *netlink.AttributeEncoder) {
+func (ru Rule) encode(ae *netlink.AttributeEncoder) {
 	if ru.From.IsValid() {
 		ae.Bytes(unix.FRA_SRC, ru.From.AsSlice())
 	}
@@ -245,10 +256,11 @@ func (ru rule) encode(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.FRA_TABLE, uint32(ru.Table))
 	}
 	ae.Uint32(unix.FRA_PRIORITY, ru.Priority)
-	ae.Uint8(unix.FRA_PROTOCOL, RouteProtocol)
+	ae.Uint8(unix.FRA_PROTOCOL, Protocol)
 }
 
-func (r *rtnl) addRule(ru rule) error {
+// AddRule adds ru. That it is there already is no error.
+func (r *Conn) AddRule(ru Rule) error {
 	_, err := r.do(unix.RTM_NEWRULE, netlink.Create|netlink.Excl, ru.head(), ru.encode)
 	if errors.Is(err, unix.EEXIST) {
 		return nil
@@ -259,7 +271,8 @@ func (r *rtnl) addRule(ru rule) error {
 	return nil
 }
 
-func (r *rtnl) deleteRule(ru rule) error {
+// DeleteRule removes ru. That it is gone already is no error.
+func (r *Conn) DeleteRule(ru Rule) error {
 	_, err := r.do(unix.RTM_DELRULE, 0, ru.head(), ru.encode)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
@@ -267,15 +280,15 @@ func (r *rtnl) deleteRule(ru rule) error {
 	return fmt.Errorf("remove routing rule: %w", err)
 }
 
-// rules lists the rules that bear our protocol number.
-func (r *rtnl) rules() ([]rule, error) {
+// Rules lists the rules that bear our protocol number.
+func (r *Conn) Rules() ([]Rule, error) {
 	head := make([]byte, fibRuleHdrLen)
 	head[0] = unix.AF_INET6
 	replies, err := r.do(unix.RTM_GETRULE, netlink.Dump, head, nil)
 	if err != nil {
 		return nil, fmt.Errorf("list routing rules: %w", err)
 	}
-	var all []rule
+	var all []Rule
 	for _, m := range replies {
 		if len(m.Data) < fibRuleHdrLen || m.Data[0] != unix.AF_INET6 {
 			continue
@@ -291,8 +304,9 @@ func (r *rtnl) rules() ([]rule, error) {
 	return all, nil
 }
 
-func parseRule(b []byte) (ru rule, ours bool, err error) {
+func parseRule(b []byte) (ru Rule, ours bool, err error) {
 	ru.Table = int(b[4])
+	ru.Not = binary.NativeEndian.Uint32(b[8:])&unix.FIB_RULE_INVERT != 0
 	ad, err := netlink.NewAttributeDecoder(b[fibRuleHdrLen:])
 	if err != nil {
 		return ru, false, err
@@ -300,7 +314,7 @@ func parseRule(b []byte) (ru rule, ours bool, err error) {
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.FRA_SRC:
-			ru.From = addrOf(ad.Bytes())
+			ru.From = AddrOf(ad.Bytes())
 		case unix.FRA_IIFNAME:
 			ru.Device = ad.String()
 		case unix.FRA_TABLE:
@@ -308,11 +322,29 @@ func parseRule(b []byte) (ru rule, ours bool, err error) {
 		case unix.FRA_PRIORITY:
 			ru.Priority = ad.Uint32()
 		case unix.FRA_PROTOCOL:
-			ours = ad.Uint8() == RouteProtocol
+			ours = ad.Uint8() == Protocol
 		}
 	}
 	if b[7] == unix.FR_ACT_BLACKHOLE {
 		ru.Table = 0
 	}
 	return ru, ours, ad.Err()
+}
+
+// String describes the rule as `ip -6 rule` would.
+func (ru Rule) String() string {
+	s := "routing rule"
+	if ru.Not {
+		s += " not"
+	}
+	if ru.From.IsValid() {
+		s += " from " + ru.From.String()
+	}
+	if ru.Device != "" {
+		s += " iif " + ru.Device
+	}
+	if ru.Table == 0 || ru.Table == unix.RT_TABLE_UNSPEC {
+		return s + " blackhole"
+	}
+	return fmt.Sprintf("%s lookup %d", s, ru.Table)
 }

@@ -1,4 +1,4 @@
-package forward
+package rtnl
 
 import (
 	"encoding/binary"
@@ -14,8 +14,8 @@ import (
 
 // Numbers of the kernel's interface that x/sys/unix does not name.
 const (
-	kindIP6Tnl = "ip6tnl" // IFLA_INFO_KIND
-	kindTUN    = "tun"
+	KindIP6Tnl = "ip6tnl" // IFLA_INFO_KIND
+	KindTUN    = "tun"
 
 	iptunLocal      = 2  // IFLA_IPTUN_LOCAL
 	iptunRemote     = 3  // IFLA_IPTUN_REMOTE
@@ -34,13 +34,14 @@ const (
 	encapIP6HopLimit = 4 // LWTUNNEL_IP6_HOPLIMIT
 )
 
-// rtnl is a connection to rtnetlink. The socket belongs to the network namespace of the thread that dialled it.
-type rtnl struct {
+// Conn is a connection to rtnetlink. The socket belongs to the network namespace of the thread that dialled it.
+type Conn struct {
 	mu   sync.Mutex
 	conn *netlink.Conn
 }
 
-func dialRTNL() (*rtnl, error) {
+// Dial connects to the network namespace of the calling thread.
+func Dial() (*Conn, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
@@ -48,13 +49,14 @@ func dialRTNL() (*rtnl, error) {
 	// Strict checking makes the kernel filter dumps; where it is missing (before 4.20) they are filtered here.
 	_ = conn.SetOption(netlink.GetStrictCheck, true)
 	_ = conn.SetOption(netlink.ExtendedAcknowledge, true)
-	return &rtnl{conn: conn}, nil
+	return &Conn{conn: conn}, nil
 }
 
-func (r *rtnl) Close() error { return r.conn.Close() }
+// Close ends the connection.
+func (r *Conn) Close() error { return r.conn.Close() }
 
 // do sends one request and waits for the kernel's acknowledgement or the end of its dump.
-func (r *rtnl) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
+func (r *Conn) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
 	data := head
 	if attributes != nil {
 		ae := netlink.NewAttributeEncoder()
@@ -76,8 +78,8 @@ func (r *rtnl) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte
 	})
 }
 
-// device is what the kernel says about a network device, as far as tunnels need it.
-type device struct {
+// Device is what the kernel says about a network device, as far as tunnels need it.
+type Device struct {
 	Index    int
 	Name     string
 	Alias    string
@@ -89,30 +91,43 @@ type device struct {
 	External      bool       // an ip6tnl in external mode
 	Local, Remote netip.Addr // of a plain ip6tnl
 
-	stats stats
+	Stats Stats
 }
 
-// stats is what the kernel counts on a device.
-type stats struct {
-	inPackets, outPackets, inOctets, outOctets uint64
-	inErrors, outErrors, inDropped, outDropped uint64
+// Stats is what the kernel counts on a device.
+type Stats struct {
+	InPackets, OutPackets, InOctets, OutOctets uint64
+	InErrors, OutErrors, InDropped, OutDropped uint64
 }
 
-func (s *stats) add(o stats) {
-	s.inPackets += o.inPackets
-	s.outPackets += o.outPackets
-	s.inOctets += o.inOctets
-	s.outOctets += o.outOctets
-	s.inErrors += o.inErrors
-	s.outErrors += o.outErrors
-	s.inDropped += o.inDropped
-	s.outDropped += o.outDropped
+// Add adds o to s.
+func (s *Stats) Add(o Stats) {
+	s.InPackets += o.InPackets
+	s.OutPackets += o.OutPackets
+	s.InOctets += o.InOctets
+	s.OutOctets += o.OutOctets
+	s.InErrors += o.InErrors
+	s.OutErrors += o.OutErrors
+	s.InDropped += o.InDropped
+	s.OutDropped += o.OutDropped
+}
+
+// Yield gives each count its name.
+func (s Stats) Yield(yield func(name string, value uint64)) {
+	yield("out_packets", s.OutPackets)
+	yield("out_octets", s.OutOctets)
+	yield("out_errors", s.OutErrors)
+	yield("out_dropped", s.OutDropped)
+	yield("in_packets", s.InPackets)
+	yield("in_octets", s.InOctets)
+	yield("in_errors", s.InErrors)
+	yield("in_dropped", s.InDropped)
 }
 
 // parseStats reads the head of struct rtnl_link_stats64.
-func parseStats(b []byte) (s stats) {
+func parseStats(b []byte) (s Stats) {
 	for _, p := range [...]*uint64{
-		&s.inPackets, &s.outPackets, &s.inOctets, &s.outOctets, &s.inErrors, &s.outErrors, &s.inDropped, &s.outDropped,
+		&s.InPackets, &s.OutPackets, &s.InOctets, &s.OutOctets, &s.InErrors, &s.OutErrors, &s.InDropped, &s.OutDropped,
 	} {
 		if len(b) < 8 {
 			break
@@ -132,12 +147,13 @@ func ifInfo(index int, flags, change uint32) []byte {
 	return b
 }
 
-func (r *rtnl) devices() ([]device, error) {
+// Devices lists all devices.
+func (r *Conn) Devices() ([]Device, error) {
 	replies, err := r.do(unix.RTM_GETLINK, netlink.Dump, ifInfo(0, 0, 0), nil)
 	if err != nil {
 		return nil, fmt.Errorf("list network devices: %w", err)
 	}
-	var all []device
+	var all []Device
 	for _, m := range replies {
 		d, err := parseDevice(m.Data)
 		if err != nil {
@@ -148,31 +164,31 @@ func (r *rtnl) devices() ([]device, error) {
 	return all, nil
 }
 
-// device looks one device up by name. Its error is os.ErrNotExist where there is none.
-func (r *rtnl) device(name string) (device, error) {
+// Device looks one device up by name. Its error is os.ErrNotExist where there is none.
+func (r *Conn) Device(name string) (Device, error) {
 	replies, err := r.do(unix.RTM_GETLINK, 0, ifInfo(0, 0, 0), func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, name)
 	})
 	if errors.Is(err, unix.ENODEV) {
-		return device{}, os.ErrNotExist
+		return Device{}, os.ErrNotExist
 	}
 	if err != nil {
-		return device{}, fmt.Errorf("look up device %s: %w", name, err)
+		return Device{}, fmt.Errorf("look up device %s: %w", name, err)
 	}
 	for _, m := range replies {
 		if m.Header.Type == unix.RTM_NEWLINK {
 			return parseDevice(m.Data)
 		}
 	}
-	return device{}, os.ErrNotExist
+	return Device{}, os.ErrNotExist
 }
 
-func parseDevice(b []byte) (device, error) {
+func parseDevice(b []byte) (Device, error) {
 	if len(b) < ifInfoLen {
-		return device{}, errors.New("short answer from the kernel")
+		return Device{}, errors.New("short answer from the kernel")
 	}
 	flags := binary.NativeEndian.Uint32(b[8:])
-	d := device{
+	d := Device{
 		Index:    int(int32(binary.NativeEndian.Uint32(b[4:]))),
 		Up:       flags&unix.IFF_UP != 0,
 		Loopback: flags&unix.IFF_LOOPBACK != 0,
@@ -190,7 +206,7 @@ func parseDevice(b []byte) (device, error) {
 		case unix.IFLA_MTU:
 			d.MTU = int(ad.Uint32())
 		case unix.IFLA_STATS64:
-			d.stats = parseStats(ad.Bytes())
+			d.Stats = parseStats(ad.Bytes())
 		case unix.IFLA_LINKINFO:
 			ad.Nested(func(info *netlink.AttributeDecoder) error {
 				var data []byte
@@ -202,7 +218,7 @@ func parseDevice(b []byte) (device, error) {
 						data = info.Bytes()
 					}
 				}
-				if d.Kind != kindIP6Tnl {
+				if d.Kind != KindIP6Tnl {
 					return nil
 				}
 				return d.parseTunnel(data)
@@ -212,7 +228,7 @@ func parseDevice(b []byte) (device, error) {
 	return d, ad.Err()
 }
 
-func (d *device) parseTunnel(b []byte) error {
+func (d *Device) parseTunnel(b []byte) error {
 	ad, err := netlink.NewAttributeDecoder(b)
 	if err != nil {
 		return err
@@ -222,32 +238,32 @@ func (d *device) parseTunnel(b []byte) error {
 		case iptunExternal:
 			d.External = true
 		case iptunLocal:
-			d.Local = addrOf(ad.Bytes())
+			d.Local = AddrOf(ad.Bytes())
 		case iptunRemote:
-			d.Remote = addrOf(ad.Bytes())
+			d.Remote = AddrOf(ad.Bytes())
 		}
 	}
 	return ad.Err()
 }
 
-// addrOf gives the IPv6 address in b, or the zero Addr.
-func addrOf(b []byte) netip.Addr {
+// AddrOf gives the IPv6 address in b, or the zero Addr.
+func AddrOf(b []byte) netip.Addr {
 	if len(b) != 16 {
 		return netip.Addr{}
 	}
 	return netip.AddrFrom16([16]byte(b))
 }
 
-// settings is what a tunnel device of ours gets.
-type settings struct {
+// Settings is what a tunnel device of ours gets.
+type Settings struct {
 	Alias string
 	MTU   int
 	Queue int // transmit queue length in packets; 0 leaves the kernel's
 }
 
-// configure marks a device as ours, sets its MTU and brings it up, without a link-local address of its own: nobody speaks
+// Configure marks a device as ours, sets its MTU and brings it up, without a link-local address of its own: nobody speaks
 // on a tunnel but the bindings.
-func (r *rtnl) configure(index int, s settings) error {
+func (r *Conn) Configure(index int, s Settings) error {
 	_, err := r.do(unix.RTM_NEWLINK, 0, ifInfo(index, unix.IFF_UP, unix.IFF_UP), func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.IFLA_MTU, uint32(s.MTU))
 		ae.String(unix.IFLA_IFALIAS, s.Alias)
@@ -272,12 +288,12 @@ func encodeNoAutoAddress(ae *netlink.AttributeEncoder) {
 	})
 }
 
-// addTunnel makes an ip6tnl device: in external mode where local and remote are not valid.
-func (r *rtnl) addTunnel(name string, local, remote netip.Addr) error {
+// AddTunnel makes an ip6tnl device: in external mode where local and remote are not valid.
+func (r *Conn) AddTunnel(name string, local, remote netip.Addr) error {
 	_, err := r.do(unix.RTM_NEWLINK, netlink.Create|netlink.Excl, ifInfo(0, 0, 0), func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.IFLA_IFNAME, name)
 		ae.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-			info.String(unix.IFLA_INFO_KIND, kindIP6Tnl)
+			info.String(unix.IFLA_INFO_KIND, KindIP6Tnl)
 			info.Nested(unix.IFLA_INFO_DATA, func(data *netlink.AttributeEncoder) error {
 				encodeTunnel(data, local, remote)
 				return nil
@@ -296,12 +312,13 @@ func encodeTunnel(data *netlink.AttributeEncoder, local, remote netip.Addr) {
 	}
 	data.Bytes(iptunLocal, local.AsSlice())
 	data.Bytes(iptunRemote, remote.AsSlice())
-	data.Uint8(iptunTTL, outerHopLimit)
+	data.Uint8(iptunTTL, OuterHopLimit)
 	data.Uint8(iptunEncapLimit, 0)
 	data.Uint32(iptunFlags, tnlIgnoreEncapLimit|tnlCopyTrafficClass)
 }
 
-func (r *rtnl) deleteDevice(index int) error {
+// DeleteDevice removes a device. That it is gone already is no error.
+func (r *Conn) DeleteDevice(index int) error {
 	_, err := r.do(unix.RTM_DELLINK, 0, ifInfo(index, 0, 0), nil)
 	if errors.Is(err, unix.ENODEV) {
 		return nil
