@@ -40,6 +40,10 @@ func discoveries(nodes bool) []discovery {
 // learn neighbours from whoever says that he is one, and answer unsigned. All other ICMPv6 is its own, multicast listener
 // discovery too.
 //
+// What the kernel, or another program by way of it, would say there unsigned does not leave either: solicitations of a kernel
+// that resolves by itself, its redirects, advertisements of a second speaker. Signed messages leave by packet sockets, which
+// no rule sees.
+//
 // A fragment may hide its type. The kernel takes no Neighbour Discovery from fragments (RFC 6980) unless it is told to,
 // by suppress_frag_ndisc.
 func securedRules(links string, nodes bool) []rule {
@@ -53,12 +57,21 @@ func securedRules(links string, nodes bool) []rule {
 			),
 		})
 	}
-	return all
+	return append(all, rule{
+		chain: output, name: "secured_unsigned", about: "would leave unsigned, on links with SEND",
+		match: sequence(
+			[]expression{meta(unix.NFT_META_OIFNAME), in(links)}, protocol(unix.IPPROTO_ICMPV6),
+			[]expression{
+				payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1),
+				compare(unix.NFT_CMP_GTE, []byte{routerSolicitation}), compare(unix.NFT_CMP_LTE, []byte{redirect}),
+			},
+		),
+	})
 }
 
 // SetSecured says what the links with SEND are called: solicitations, neighbour advertisements and redirects that arrive
-// there are kept from the kernel, so that somebody else has to answer them and to write its neighbour entries. It
-// replaces what was set before in one transaction.
+// there are kept from the kernel, so that somebody else has to answer them and to write its neighbour entries, and no
+// Neighbour Discovery leaves there but by packet sockets. It replaces what was set before in one transaction.
 func (g *Guard) SetSecured(links []string) error {
 	if g == nil {
 		return nil

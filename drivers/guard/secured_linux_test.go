@@ -2,6 +2,7 @@ package guard
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -188,6 +189,52 @@ func TestKernelHearsNoDiscoveryOnASecuredLink(t *testing.T) {
 	}
 	var none *Guard
 	n.must(none.SetSecured([]string{"lan0"}))
+}
+
+// Nothing unsigned leaves by a link with SEND: neither what the kernel says by itself nor what another program says.
+func TestNothingUnsignedLeavesASecuredLink(t *testing.T) {
+	n := newNetwork(t)
+	hw := n.meet()
+	g := n.guard()
+	n.must(n.router.AddNeighbour("lan0", nodeAddr, hw))
+	n.must(n.node.AddNeighbour("wl0", routerAddr, must(n.router.Link("lan0")).Hardware))
+	nobody := netip.MustParseAddr("2001:db8:1::dead")
+	resolve := func() {
+		n.must(n.router.Inject(message(routerAddr, nobody, []byte{128, 0, 0, 0, 0, 1, 0, 1}), ""))
+	}
+	discoveries := func() (heard []byte) {
+		for _, p := range n.fence() {
+			if p[6] == ipv6.ProtoICMPv6 && p[40] >= routerSolicitation && p[40] <= redirect {
+				heard = append(heard, p[40])
+			}
+		}
+		return heard
+	}
+	resolve()
+	if got := discoveries(); len(got) != 1 || got[0] != neighbourSolicitation {
+		t.Fatalf("on a link without SEND the kernel says %v to resolve an address, want one solicitation", got)
+	}
+	n.must(g.SetSecured([]string{"lan0"}))
+	resolve()
+	say := func(packet []byte) {
+		if err := n.router.Inject(packet, "lan0"); !errors.Is(err, unix.EPERM) { // which is how nftables drops
+			n.must(err)
+		}
+	}
+	for icmp := byte(routerSolicitation); icmp <= redirect; icmp++ {
+		say(message(routerLink, ipv6.AllNodes(), head(icmp, 0), routerLink.AsSlice(), linkOption(1)))
+	}
+	say(message(routerLink, ipv6.AllNodes(), head(132, 0))) // the types beside them are nobody's business
+	say(message(routerLink, ipv6.AllNodes(), head(138, 0)))
+	if got := discoveries(); len(got) != 0 {
+		t.Errorf("messages of types %v left", got)
+	}
+	if got := netlabtest.Counter(t, g, "secured_unsigned"); got < 5 {
+		t.Errorf("secured_unsigned = %d, want 5 and what the kernel tried", got)
+	}
+	own := message(routerLink, ipv6.AllNodes(), head(neighbourAdvertisement, 0x20), routerLink.AsSlice(), linkOption(2))
+	n.must(n.router.SendFrame("lan0", frames.Append(nil, ipv6.MulticastLinkAddr(ipv6.AllNodes()), liar, own)))
+	n.nodeIn.sees(own)
 }
 
 // What a process that died has set stays, so that nothing unsigned slips in until the next one has come up.
