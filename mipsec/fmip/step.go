@@ -44,8 +44,9 @@ type Input struct {
 	KeyHash    [16]byte      // SEND: of the signer's key
 	CGAKey     []byte        // SEND: the signer's key, SPKI DER
 	IPsec      bool          // it came through ESP
-	Neighbour  ipv6.LinkAddr // the neighbour cache's entry for the Home Address option, else (HI) for the new care-of address, else for the source; zero if none
-	Wall       time.Time     // wall-clock time
+	Neighbour  ipv6.LinkAddr // the neighbour cache's entry for the address that NeighbourWanted names; zero if none
+	Admitted   bool          // RtSolPr: Admit has let it through, so that it is not counted again
+	Wall       time.Time     // wall-clock time; must not be zero for messages of other routers
 
 	Cookie uint64
 	Octets []byte
