@@ -39,6 +39,11 @@ func authenticatedMessages(t *testing.T) []authenticated {
 	sign(mobility.SignBADF(fbu, kbm, careOf, router, mobility.HMACSHA1))
 	fback := mobility.FastBindingAck{Seq: 7, Auth: mobility.FastAuth{Present: true, MAC: mobility.HMACSHA256}}.Append(nil)
 	sign(mobility.SignBADF(fback, kbm, careOf, router, mobility.HMACSHA256))
+	pair := mobility.FastAuth{Present: true, SPI: mobility.SPIPairKey, MAC: mobility.HMACSHA256}
+	hi := mobility.HandoverInitiate{Seq: 7, LinkAddr: link, PreviousCareOf: home, NewCareOf: other, Number: 9, HasNumber: true, Auth: pair}.Append(nil)
+	sign(mobility.SignHandover(hi, kbm, careOf, router))
+	hack := mobility.HandoverAck{Seq: 7, Code: mobility.HandoverUsePrevious, Number: 9, HasNumber: true, Auth: pair}.Append(nil)
+	sign(mobility.SignHandover(hack, kbm, careOf, router))
 	ack := mobility.KeyExchangeAck{Seq: 7, Lifetime: 9, Router: router}.Append(nil, cp)
 	sign(mobility.SignKeyExchangeAck(ack, kbm, careOf, router, home))
 
@@ -56,6 +61,8 @@ func authenticatedMessages(t *testing.T) []authenticated {
 		{name: "Finished", mh: finished, mac: 12, verify: mobility.VerifyBAD},
 		{name: "FBU", mh: fbu, mac: 12, verify: fast(mobility.HMACSHA1)},
 		{name: "FBack", mh: fback, mac: 16, verify: fast(mobility.HMACSHA256)},
+		{name: "HI", mh: hi, mac: 16, verify: mobility.VerifyHandover},
+		{name: "HAck", mh: hack, mac: 16, verify: mobility.VerifyHandover},
 		{name: "KeyExchangeAck", mh: ack, mac: 20, tail: 2, verify: keyExchange},
 	}
 }
@@ -204,6 +211,93 @@ func TestFastAuthLengths(t *testing.T) {
 	}
 }
 
+// The authenticator of two routers, with either Option Length; with another SPI, another algorithm, or as no other message
+// than HI and HAck, it is none.
+func TestHandoverAuth(t *testing.T) {
+	const spi, handoverKey = "00000001", "00000000"
+	mac12, mac16 := "000102030405060708090a0b", "000102030405060708090a0b0c0d0e0f"
+	const hi = "3b 00 0e 00 0000 0102 c0 00"
+	for _, tt := range []struct {
+		name   string
+		octets string
+		want   mobility.FastAuth
+		ok     bool
+	}{
+		{"SPI counted", hi + "1514" + spi + mac16, mobility.FastAuth{Present: true, Last: true, SPI: 1, MAC: mobility.HMACSHA256}, true},
+		{"SPI not counted", hi + "1510" + spi + mac16, mobility.FastAuth{Present: true, Last: true, SPI: 1, MAC: mobility.HMACSHA256, Short: true}, true},
+		{"HMAC-SHA1", hi + "0102 0000 1510" + spi + mac12, mobility.FastAuth{Present: true, Last: true, SPI: 1}, false},
+		{"a handover key's", hi + "1514" + handoverKey + mac16, mobility.FastAuth{Present: true, Last: true, MAC: mobility.HMACSHA256}, false},
+		{"padding behind", hi + "1514" + spi + mac16 + "0106 000000000000", mobility.FastAuth{Present: true, SPI: 1}, false},
+		{"an option behind", hi + "1514" + spi + mac16 + "fa06 000000000000", mobility.FastAuth{Present: true, SPI: 1}, false},
+		{"cut", hi + "1514 0000", mobility.FastAuth{}, false},
+		{"none", hi + "0104 00000000", mobility.FastAuth{}, false},
+		{"inside of another option", hi + "fa16" + "1514" + spi + mac16, mobility.FastAuth{}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			mh := unhex(t, tt.octets)
+			mh = append(mh, make([]byte, (8-len(mh)%8)%8)...)
+			mh[1] = uint8(len(mh)/8 - 1)
+			m, err := mobility.ParseHandoverInitiate(header(t, mh))
+			if (err != nil) != (tt.name == "cut") || err == nil && m.Auth != tt.want {
+				t.Errorf("read %+v, %v", m.Auth, err)
+			}
+			err = mobility.SignHandover(mh, kbm, careOf, router)
+			if tt.ok != (err == nil) || tt.ok != mobility.VerifyHandover(mh, kbm, careOf, router) {
+				t.Errorf("signing: %v", err)
+			}
+			if mobility.VerifyHandover(mh, kbm, router, careOf) {
+				t.Error("good in the other direction, too")
+			}
+		})
+	}
+	fbu := mobility.FastBindingUpdate{Auth: mobility.FastAuth{Present: true, SPI: mobility.SPIPairKey, MAC: mobility.HMACSHA256}}.Append(nil)
+	if err := mobility.SignHandover(fbu, kbm, careOf, router); !errors.Is(err, mobility.ErrType) {
+		t.Errorf("signed an FBU with the key of two routers: %v", err)
+	}
+}
+
+// Only what a message means counts as a number against replays.
+func TestHandoverNumber(t *testing.T) {
+	for _, tt := range []struct {
+		octets string
+		number uint64
+		err    error
+	}{
+		{"0a08 0102030405060708 0102 0000", 0x0102030405060708, nil},
+		{"0a08 ffffffffffffffff 0102 0000", 1<<64 - 1, nil},
+		{"0a04 01020304", 0, mobility.ErrOption},
+		{"0a0c 010203040506070801020304", 0, mobility.ErrOption},
+		{"0a08 0102030405060708 0a08 0102030405060708 0100", 0, mobility.ErrOption},
+	} {
+		for _, typ := range []uint8{mobility.TypeHI, mobility.TypeHAck} {
+			mh := unhex(t, "3b 00 00 00 0000 0102 00 00", tt.octets)
+			mh = append(mh, make([]byte, (8-len(mh)%8)%8)...)
+			mh[1], mh[2] = uint8(len(mh)/8-1), typ
+			var number uint64
+			var has bool
+			var err error
+			if typ == mobility.TypeHI {
+				m, e := mobility.ParseHandoverInitiate(header(t, mh))
+				number, has, err = m.Number, m.HasNumber, e
+			} else {
+				m, e := mobility.ParseHandoverAck(header(t, mh))
+				number, has, err = m.Number, m.HasNumber, e
+			}
+			if number != tt.number || !errors.Is(err, tt.err) || has != (tt.err == nil) {
+				t.Errorf("type %d, %s: %x (%v), %v", typ, tt.octets, number, has, err)
+			}
+		}
+	}
+}
+
+// asMissing takes ErrType for ErrMissing: SignHandover looks at the type first.
+func asMissing(err error) error {
+	if errors.Is(err, mobility.ErrType) {
+		return mobility.ErrMissing
+	}
+	return err
+}
+
 // Signing a message that has no place for it changes nothing.
 func TestSignNeedsTheOption(t *testing.T) {
 	bu := mobility.BindingUpdate{Seq: 1}.Append(nil)
@@ -211,6 +305,8 @@ func TestSignNeedsTheOption(t *testing.T) {
 	for name, err := range map[string]error{
 		"BAD":             mobility.SignBAD(bu, kbm, careOf, router),
 		"BADF":            mobility.SignBADF(bu, kbm, careOf, router, mobility.HMACSHA1),
+		"handover type":   asMissing(mobility.SignHandover(bu, kbm, careOf, router)),
+		"handover":        mobility.SignHandover(mobility.HandoverInitiate{Seq: 1}.Append(nil), kbm, careOf, router),
 		"key exchange":    mobility.SignKeyExchangeAck(bu, kbm, careOf, router, home),
 		"nothing at all":  mobility.SignBAD(nil, kbm, careOf, router),
 		"nothing, either": mobility.SignKeyExchangeAck(nil, kbm, careOf, router, home),

@@ -7,7 +7,8 @@
 // says it by the function it calls.
 //
 // Every message has an Append method that writes the whole mobility header with a checksum of zero, as the
-// authenticators want it. [SignBAD], [SignBADF] and [SignKeyExchangeAck] then store the authenticator, and
+// authenticators want it. [SignBAD], [SignBADF], [SignHandover] and [SignKeyExchangeAck] then
+// store the authenticator, and
 // [FixChecksum] completes the message. Parse and Verify functions never write to the octets they are given: they are
 // shared with the packet. None of them allocates on an error.
 package mobility

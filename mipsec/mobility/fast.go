@@ -33,7 +33,7 @@ func (m FastMAC) Octets() int {
 type FastAuth struct {
 	Present bool
 	Last    bool    // it ends the header, as it must; Append does not look at it
-	SPI     uint32  // 0: a handover key of RFC 5269
+	SPI     uint32  // SPIHandoverKey or SPIPairKey
 	MAC     FastMAC // told by the octets that remain in the header
 	// Short: the Option Length counts the authenticator alone, as RFC 5568 has it in words. Otherwise it counts the SPI,
 	// too, as every walker over options needs it.

@@ -13,7 +13,7 @@ import (
 // out (RFC 5568 section 6.4.5). careOf is the new care-of address, or the previous one when the lifetime is 0; router is
 // the previous access router. The checksum is not set. It fails with ErrMissing if mh does not end with an option for alg.
 func SignBADF(mh, key []byte, careOf, router netip.Addr, alg FastMAC) error {
-	at, ok := fastAuth(mh, alg)
+	at, _, ok := fastAuth(mh, bindingOctets, alg)
 	if !ok {
 		return ErrMissing
 	}
@@ -26,7 +26,7 @@ func SignBADF(mh, key []byte, careOf, router netip.Addr, alg FastMAC) error {
 // key: a sender that chooses another is not believed. It takes the same time whichever octets differ and does not write to
 // mh.
 func VerifyBADF(mh, key []byte, careOf, router netip.Addr, alg FastMAC) bool {
-	at, ok := fastAuth(mh, alg)
+	at, _, ok := fastAuth(mh, bindingOctets, alg)
 	if !ok {
 		return false
 	}
@@ -34,16 +34,60 @@ func VerifyBADF(mh, key []byte, careOf, router netip.Addr, alg FastMAC) bool {
 	return hmac.Equal(mac[:alg.Octets()], mh[at:])
 }
 
-// fastAuth gives the offset of the authenticator in mh, and whether mh ends with a BADF option for alg.
-func fastAuth(mh []byte, alg FastMAC) (offset int, ok bool) {
-	options := OptionsAt(mh, bindingOctets)
+// SignHandover computes the authenticator of a HandoverInitiate or HandoverAck under the key of two routers and stores it in
+// the BADF option, which must end mh with SPIPairKey and HMACSHA256: First(128, HMAC_SHA256(key, src | dst | mh)), with
+// mh's checksum taken as zero and the authenticator left out. It is RFC 5568's formula (section 6.4.5) with the addresses of
+// the packet in place of those of a binding, so that a message is good in one direction alone. The checksum is not set. It
+// fails with ErrType or ErrMissing.
+func SignHandover(mh, key []byte, src, dst netip.Addr) error {
+	if !isHandover(mh) {
+		return ErrType
+	}
+	at, ok := handoverAuth(mh)
+	if !ok {
+		return ErrMissing
+	}
+	mac := fastMAC(mh[:at], key, src, dst, HMACSHA256)
+	copy(mh[at:], mac[:HMACSHA256.Octets()])
+	return nil
+}
+
+// VerifyHandover reports whether the authenticator that SignHandover would store is in mh. It takes the same time whichever
+// octets differ and does not write to mh. That mh is no replay the caller sees by its Number.
+func VerifyHandover(mh, key []byte, src, dst netip.Addr) bool {
+	if !isHandover(mh) {
+		return false
+	}
+	at, ok := handoverAuth(mh)
+	if !ok {
+		return false
+	}
+	mac := fastMAC(mh[:at], key, src, dst, HMACSHA256)
+	return hmac.Equal(mac[:HMACSHA256.Octets()], mh[at:])
+}
+
+// isHandover reports whether mh is a HandoverInitiate or HandoverAck by its type.
+func isHandover(mh []byte) bool {
+	return len(mh) >= headOctets && (mh[2] == TypeHI || mh[2] == TypeHAck)
+}
+
+// handoverAuth gives the offset of the authenticator in mh, and whether mh ends with a BADF option for a key of two routers.
+func handoverAuth(mh []byte) (offset int, ok bool) {
+	at, a, ok := fastAuth(mh, handoverOctets, HMACSHA256)
+	return at, ok && a.SPI == SPIPairKey
+}
+
+// fastAuth gives the offset of the authenticator in mh, whose fixed part has fixed octets, and whether mh ends with a BADF
+// option for alg.
+func fastAuth(mh []byte, fixed int, alg FastMAC) (offset int, a FastAuth, ok bool) {
+	options := OptionsAt(mh, fixed)
 	for o, more := options.Next(); more; o, more = options.Next() {
 		if o.Type == OptFastBindingAuth {
-			a := parseFastAuth(mh, o)
-			return o.Offset + 2 + fastAuthSPI, a.Last && a.MAC == alg
+			a = parseFastAuth(mh, o)
+			return o.Offset + 2 + fastAuthSPI, a, a.Last && a.MAC == alg
 		}
 	}
-	return 0, false
+	return 0, FastAuth{}, false
 }
 
 // fastMAC is HMAC(key, careOf | router | mh with a checksum of zero); mh ends where the authenticator begins.

@@ -63,7 +63,23 @@ func FuzzMobility(f *testing.F) {
 				t.Fatalf("read %+v, built and read again %+v, %v", m, n, err)
 			}
 		}
+		if m, err := mobility.ParseHandoverInitiate(h); err == nil {
+			n, err := mobility.ParseHandoverInitiate(mobility.Header{Type: mobility.TypeHI, Octets: m.Append(nil)})
+			m.Auth.Last = m.Auth.Present
+			if err != nil || n != m {
+				t.Fatalf("read %+v, built and read again %+v, %v", m, n, err)
+			}
+		}
+		if m, err := mobility.ParseHandoverAck(h); err == nil {
+			n, err := mobility.ParseHandoverAck(mobility.Header{Type: mobility.TypeHAck, Octets: m.Append(nil)})
+			m.Auth.Last = m.Auth.Present
+			if err != nil || n != m {
+				t.Fatalf("read %+v, built and read again %+v, %v", m, n, err)
+			}
+		}
 		mobility.VerifyBAD(h.Octets, kbm, careOf, router)
+		mobility.VerifyHandover(h.Octets, kbm, careOf, router)
+		mobility.VerifyHandover(b, kbm, careOf, router)
 		mobility.VerifyBADF(h.Octets, kbm, careOf, router, mobility.HMACSHA1)
 		mobility.VerifyBADF(b, kbm, careOf, router, mobility.HMACSHA256)
 		mobility.VerifyKeyExchangeAck(b, kbm, careOf, router, home)

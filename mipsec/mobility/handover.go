@@ -8,6 +8,10 @@ import (
 )
 
 // HandoverInitiate is RFC 5568's Handover Initiate (section 6.2.1.1), from the previous to the new access router.
+//
+// RFC 5568 has IPsec protect it (its section 8). For routers without IPsec there is an authenticator keyed for the pair of
+// them, in the form of the BADF option, and a number against replays, in the form of RFC 4285's Mobility Message Replay
+// Protection option; see [SignHandover].
 type HandoverInitiate struct {
 	Seq            uint16
 	Assigned       bool          // S: asks for an assigned address
@@ -16,6 +20,12 @@ type HandoverInitiate struct {
 	LinkAddr       ipv6.LinkAddr // of the mobile node; zero if there is no such option
 	PreviousCareOf netip.Addr    // the zero Addr if there is no such option
 	NewCareOf      netip.Addr    // the zero Addr if there is no such option
+
+	// Number is that of the message against replays: a sender's only grow. HasNumber says that there is the option.
+	Number    uint64
+	HasNumber bool
+
+	Auth FastAuth // with SPIPairKey and HMACSHA256
 }
 
 // Append appends the whole mobility header to b, with a checksum of zero.
@@ -30,7 +40,7 @@ func (m HandoverInitiate) Append(b []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(begin(b, TypeHI), m.Seq)
 	b = append(b, flags, m.Code)
-	return handoverOptions{m.LinkAddr, m.PreviousCareOf, m.NewCareOf}.finish(b, start)
+	return handoverOptions{m.LinkAddr, m.PreviousCareOf, m.NewCareOf, m.Number, m.HasNumber, m.Auth}.finish(b, start)
 }
 
 // ParseHandoverInitiate reads a Handover Initiate. Options that it does not know are skipped. It fails with ErrType,
@@ -51,6 +61,9 @@ func ParseHandoverInitiate(h Header) (HandoverInitiate, error) {
 		LinkAddr:       o.link,
 		PreviousCareOf: o.previous,
 		NewCareOf:      o.next,
+		Number:         o.number,
+		HasNumber:      o.hasNumber,
+		Auth:           o.auth,
 	}, nil
 }
 
@@ -61,6 +74,9 @@ type HandoverAck struct {
 	LinkAddr       ipv6.LinkAddr // as in HandoverInitiate
 	PreviousCareOf netip.Addr
 	NewCareOf      netip.Addr
+	Number         uint64
+	HasNumber      bool
+	Auth           FastAuth
 }
 
 // Append appends the whole mobility header to b, with a checksum of zero.
@@ -68,7 +84,7 @@ func (m HandoverAck) Append(b []byte) []byte {
 	start := len(b)
 	b = binary.BigEndian.AppendUint16(begin(b, TypeHAck), m.Seq)
 	b = append(b, 0, m.Code)
-	return handoverOptions{m.LinkAddr, m.PreviousCareOf, m.NewCareOf}.finish(b, start)
+	return handoverOptions{m.LinkAddr, m.PreviousCareOf, m.NewCareOf, m.Number, m.HasNumber, m.Auth}.finish(b, start)
 }
 
 // ParseHandoverAck reads a Handover Acknowledge. Options that it does not know are skipped. It fails with ErrType,
@@ -87,6 +103,9 @@ func ParseHandoverAck(h Header) (HandoverAck, error) {
 		LinkAddr:       o.link,
 		PreviousCareOf: o.previous,
 		NewCareOf:      o.next,
+		Number:         o.number,
+		HasNumber:      o.hasNumber,
+		Auth:           o.auth,
 	}, nil
 }
 
@@ -94,6 +113,9 @@ func ParseHandoverAck(h Header) (HandoverAck, error) {
 type handoverOptions struct {
 	link           ipv6.LinkAddr
 	previous, next netip.Addr
+	number         uint64
+	hasNumber      bool
+	auth           FastAuth
 }
 
 func (m handoverOptions) finish(b []byte, start int) []byte {
@@ -105,6 +127,13 @@ func (m handoverOptions) finish(b []byte, start int) []byte {
 	}
 	if m.next.IsValid() {
 		b = appendAddressPrefix(b, start, addressNewCareOf, m.next)
+	}
+	if m.hasNumber {
+		b = append(align(b, start, 2), OptReplayProtection, replayData)
+		b = binary.BigEndian.AppendUint64(b, m.number)
+	}
+	if m.auth.Present {
+		b = m.auth.append(b, start)
 	}
 	return finish(b, start, 1)
 }
@@ -119,11 +148,11 @@ func appendAddressPrefix(b []byte, start int, code uint8, addr netip.Addr) []byt
 }
 
 func parseHandoverOptions(h Header) (handoverOptions, error) {
-	options, err := walkable(h, handoverOctets)
-	if err != nil {
-		return handoverOptions{}, err
+	if len(h.Octets) < 2*unit {
+		return handoverOptions{}, ErrLength
 	}
 	var m handoverOptions
+	options := OptionsAt(h.Octets, handoverOctets)
 	for o, ok := options.Next(); ok; o, ok = options.Next() {
 		switch o.Type {
 		case OptLinkLayerAddress:
@@ -138,7 +167,15 @@ func parseHandoverOptions(h Header) (handoverOptions, error) {
 			case addressNewCareOf:
 				m.next = o.addr(2)
 			}
+		case OptReplayProtection:
+			if len(o.Data) != replayData || m.hasNumber {
+				return handoverOptions{}, ErrOption
+			}
+			m.number, m.hasNumber = binary.BigEndian.Uint64(o.Data), true
+		case OptFastBindingAuth:
+			m.auth = parseFastAuth(h.Octets, o)
+			return m, nil
 		}
 	}
-	return m, nil
+	return m, options.Err()
 }

@@ -74,6 +74,10 @@ func messages() []message {
 		Seq: 0x0102, Assigned: true, Buffer: true, Code: 1, LinkAddr: link, PreviousCareOf: home, NewCareOf: other,
 	}
 	hack := mobility.HandoverAck{Seq: 0x0102, Code: mobility.HandoverAddressAssigned, NewCareOf: other}
+	protected := hi
+	protected.Number, protected.HasNumber = 0x0102030405060708, true
+	protected.Auth = mobility.FastAuth{Present: true, Last: true, SPI: mobility.SPIPairKey, MAC: mobility.HMACSHA256}
+	protectedAck := mobility.HandoverAck{Seq: 0x0102, Number: 9, HasNumber: true, Auth: protected.Auth}
 	request := mobility.KeyExchangeRequest{Seq: 0x0102, Data: bytes.Repeat([]byte{0xee}, 16), Lifetime: 3600}
 	ack := mobility.KeyExchangeAck{Status: mobility.StatusProhibited, Seq: 0x0102, Lifetime: 900, Router: router}
 	finished := mobility.Finished{Status: 1, Seq: 0x0102, Lifetime: 900, Nonce: 0x0a0b0c0d, HasAuth: true, AuthLast: true}
@@ -123,6 +127,15 @@ func messages() []message {
 			func() []byte { return hi.Append(nil) }, parser(mobility.ParseHandoverInitiate), 10},
 		{"HAck", "3b 03 0f 00 0000 0102 00 02 0100 2212 02 80 20010db8000300000000000000000003", hack,
 			func() []byte { return hack.Append(nil) }, parser(mobility.ParseHandoverAck), 10},
+		{"HI with number and authenticator", "3b 0c 0e 00 0000 0102 c0 01 0707 02 020102030405 00" +
+			"2212 01 80 20010db800010000000000000000abcd 01 02 0000" +
+			"2212 02 80 20010db8000300000000000000000003 0100" + // PadN, for 8n+2
+			"0a08 0102030405060708 0104 00000000" +
+			"1514 00000001 00000000000000000000000000000000", protected,
+			func() []byte { return protected.Append(nil) }, parser(mobility.ParseHandoverInitiate), 10},
+		{"HAck with number and authenticator", "3b 05 0f 00 0000 0102 00 00 0a08 0000000000000009 0104 00000000" +
+			"1514 00000001 00000000000000000000000000000000", protectedAck,
+			func() []byte { return protectedAck.Append(nil) }, parser(mobility.ParseHandoverAck), 10},
 		{"KeyExchangeRequest", "3b 03 08 00 0000 0102 eeeeeeeeeeeeeeee eeeeeeeeeeeeeeee 0302 0e10 0102 0000", request,
 			func() []byte { return request.Append(nil, cp) }, parser(parseRequest), 24},
 		{"KeyExchangeAck", "3b 06 09 00 0000 81 00 0102 0384 0410 20010db8000100000000000000000001 0000" +
@@ -445,7 +458,8 @@ func TestParseAllocatesNothing(t *testing.T) {
 	ack := header(t, mobility.KeyExchangeAck{Router: router}.Append(nil, cp))
 	finished := header(t, mobility.Finished{HasAuth: true}.Append(nil, cp))
 	fbu := header(t, mobility.FastBindingUpdate{Auth: mobility.FastAuth{Present: true}}.Append(nil))
-	hi := header(t, mobility.HandoverInitiate{LinkAddr: link, NewCareOf: other}.Append(nil))
+	hi := header(t, mobility.HandoverInitiate{LinkAddr: link, NewCareOf: other, HasNumber: true, Auth: mobility.FastAuth{Present: true}}.Append(nil))
+	badHI := header(t, unhex(t, "3b 01 0e 00 0000 0102 0000 0a04 00000000"))
 	bad := header(t, unhex(t, "3b 01 05 00 0000 0102 8000 0069 fa20 0000"))
 	for name, parse := range map[string]func(){
 		"header":   func() { mobility.ParseHeader(bu.Octets) },
@@ -458,6 +472,7 @@ func TestParseAllocatesNothing(t *testing.T) {
 		"finished": func() { mobility.ParseFinished(finished, cp) },
 		"FBU":      func() { mobility.ParseFastBindingUpdate(fbu) },
 		"HI":       func() { mobility.ParseHandoverInitiate(hi) },
+		"bad HI":   func() { mobility.ParseHandoverInitiate(badHI) },
 	} {
 		if allocs := testing.AllocsPerRun(20, parse); allocs != 0 {
 			t.Errorf("%s: %v allocations", name, allocs)

@@ -29,6 +29,7 @@ const (
 	OptNonceIndices      = 4  // section 6.2.6
 	OptBindingAuth       = 5  // Binding Authorization Data, section 6.2.7
 	OptLinkLayerAddress  = 7  // RFC 5568 section 6.4.4
+	OptReplayProtection  = 10 // Mobility Message Replay Protection, RFC 4285 section 6
 	OptFastBindingAuth   = 21 // Binding Authorization Data for FMIPv6, RFC 5568 section 6.4.5
 	OptRestartCounter    = 28 // RFC 5847 section 3.3
 	OptIPv6AddressPrefix = 34 // RFC 5568 section 6.4.2
@@ -114,6 +115,13 @@ const (
 	keyExchangeMACOctets = 20 // a whole HMAC-SHA1
 	keyExchangeData      = 8  // where the encrypted key begins
 	finishedRequestData  = 6
+	replayData           = 8
+)
+
+// Values of the SPI in a FastAuth, which says of what kind the key is.
+const (
+	SPIHandoverKey = 0 // of a mobile node and its router (RFC 5269 section 3.3)
+	SPIPairKey     = 1 // of two routers: this project's, for [SignHandover]
 )
 
 // CodePoints are the numbers of Local Key Exchange. They collide with numbers that IANA gave to others later, so that
