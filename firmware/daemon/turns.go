@@ -55,11 +55,18 @@ func takeTurns() error {
 	return nil
 }
 
-// yielding lets other threads run after each operation. A worker with a full queue would go on with the next one until the
-// scheduler's tick, even if a packet has been waiting since the middle of the first.
+// yielding lets other threads run after each operation with a private key. A worker with a full queue would go on with the
+// next one until the scheduler's tick, even if a packet has been waiting since the middle of the first.
 type yielding struct{ engine.Operations }
 
 func (y yielding) Decrypt(dst *[engine.KeyLen]byte, ciphertext []byte) {
 	y.Operations.Decrypt(dst, ciphertext)
-	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // never fails
+	yield()
 }
+
+func (y yielding) Sign(digest [engine.DigestLen]byte) ([]byte, error) {
+	defer yield()
+	return y.Operations.Sign(digest)
+}
+
+func yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) } // never fails
