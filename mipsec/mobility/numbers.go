@@ -120,7 +120,7 @@ const (
 
 // Values of the SPI in a FastAuth, which says of what kind the key is.
 const (
-	SPIHandoverKey = 0 // of a mobile node and its router (RFC 5269 section 3.3)
+	SPIHandoverKey = 0 // of a mobile node and its router: that of RFC 5269 (RFC 5568 section 6.4.5)
 	SPIPairKey     = 1 // of two routers: this project's, for [SignHandover]
 )
 
