@@ -18,7 +18,10 @@ var (
 	hw        = ipv6.LinkAddr{0x02, 1, 2, 3, 4, 5}
 )
 
-// parse reads p as the message that its type says.
+// proxyAdvert stands for PrRtAdv, which has the ICMPv6 type of RtSolPr.
+const proxyAdvert = 0
+
+// parse reads p as a message of type typ.
 func parse(p *ipv6.Packet, typ uint8) ndp.Reason {
 	var reason ndp.Reason
 	switch typ {
@@ -30,6 +33,16 @@ func parse(p *ipv6.Packet, typ uint8) ndp.Reason {
 		_, reason = ndp.ParseNeighborSolicit(p)
 	case ndp.TypeNeighborAdvert:
 		_, reason = ndp.ParseNeighborAdvert(p)
+	case ndp.TypeRedirect:
+		_, reason = ndp.ParseRedirect(p)
+	case ndp.TypePathSolicit:
+		_, reason = ndp.ParsePathSolicit(p)
+	case ndp.TypePathAdvert:
+		_, reason = ndp.ParsePathAdvert(p)
+	case ndp.TypeFast:
+		_, reason = ndp.ParseProxySolicit(p)
+	case proxyAdvert:
+		_, reason = ndp.ParseProxyAdvert(p)
 	}
 	return reason
 }
@@ -39,7 +52,7 @@ const advert = "86000000 40e00708 00007530 000003e8"
 
 // good gives a valid packet of each type.
 func good(t testing.TB) map[uint8]*ipv6.Packet {
-	ra := unhex(t, advert)
+	ra := append(unhex(t, advert), ndp.SourceLinkOption(hw)...)
 	ndp.FixChecksum(ra, linkLocal, ipv6.AllNodes())
 	return map[uint8]*ipv6.Packet{
 		ndp.TypeRouterSolicit: received(t, linkLocal, ipv6.AllRouters(),
@@ -49,6 +62,16 @@ func good(t testing.TB) map[uint8]*ipv6.Packet {
 			ndp.AppendNeighborSolicit(nil, linkLocal, group, node, ndp.SourceLinkOption(hw))),
 		ndp.TypeNeighborAdvert: received(t, node, linkLocal,
 			ndp.AppendNeighborAdvert(nil, node, linkLocal, ndp.FlagSolicited|ndp.FlagOverride, node, ndp.TargetLinkOption(hw))),
+		ndp.TypeRedirect: received(t, linkLocal, node,
+			ndp.AppendRedirect(nil, linkLocal, node, linkLocal, router, ndp.TargetLinkOption(hw))),
+		ndp.TypePathSolicit: received(t, linkLocal, ipv6.AllRouters(),
+			ndp.PathSolicit{Identifier: 7, Component: 1}.Append(nil, linkLocal, ipv6.AllRouters(), unhex(t, "0f01 03 00 01020304"))),
+		ndp.TypePathAdvert: received(t, linkLocal, group,
+			ndp.PathAdvert{Identifier: 7, All: 2, Component: 1}.Append(nil, linkLocal, group, unhex(t, "1001 01 00 30020500"))),
+		ndp.TypeFast: received(t, node, linkLocal,
+			ndp.ProxySolicit{Identifier: 7, Wildcard: true}.Append(nil, node, linkLocal)),
+		proxyAdvert: received(t, linkLocal, node,
+			ndp.ProxyAdvert{Identifier: 7, Code: ndp.ProxyDHCP, SourceLink: hw}.Append(nil, linkLocal, node)),
 	}
 }
 
@@ -64,7 +87,8 @@ func TestValidity(t *testing.T) {
 		{"hop limit 254", func(p *ipv6.Packet) { p.HopLimit = 254 }, ndp.ReasonHopLimit},
 		{"checksum", func(p *ipv6.Packet) { p.Payload[2] ^= 1 }, ndp.ReasonChecksum},
 		{"octet changed", func(p *ipv6.Packet) { p.Payload[len(p.Payload)-1] ^= 1 }, ndp.ReasonChecksum},
-		{"code 1", func(p *ipv6.Packet) { p.Payload[1] = 1; fix(p) }, ndp.ReasonCode},
+		{"code 6", func(p *ipv6.Packet) { p.Payload[1] = 6; fix(p) }, ndp.ReasonCode},
+		{"code 255", func(p *ipv6.Packet) { p.Payload[1] = 255; fix(p) }, ndp.ReasonCode},
 		{"another type", func(p *ipv6.Packet) { p.Payload[0] = 1; fix(p) }, ndp.ReasonType},
 		{"another protocol", func(p *ipv6.Packet) { p.Proto = 59 }, ndp.ReasonType},
 		{"no octets", func(p *ipv6.Packet) { p.Payload = nil }, ndp.ReasonType},
@@ -80,8 +104,12 @@ func TestValidity(t *testing.T) {
 	} {
 		for typ, p := range good(t) {
 			tt.spoil(p)
-			if got := parse(p, typ); got != tt.want {
-				t.Errorf("type %d, %s: %v, want %v", typ, tt.name, got, tt.want)
+			want := tt.want
+			if want == ndp.ReasonFragment && typ == ndp.TypePathAdvert {
+				want = ndp.ReasonNone // RFC 6980 section 5: the one message that may come in fragments
+			}
+			if got := parse(p, typ); got != want {
+				t.Errorf("type %d, %s: %v, want %v", typ, tt.name, got, want)
 			}
 			if allocs := testing.AllocsPerRun(5, func() { parse(p, typ) }); allocs != 0 {
 				t.Errorf("type %d, %s: %v allocations", typ, tt.name, allocs)
@@ -90,13 +118,32 @@ func TestValidity(t *testing.T) {
 	}
 }
 
+// Code 1 is a proxy router advertisement's alone.
+func TestCodes(t *testing.T) {
+	for typ, p := range good(t) {
+		want := ndp.ReasonCode
+		if typ == proxyAdvert {
+			want = ndp.ReasonNone
+		}
+		p.Payload[1] = 1
+		ndp.FixChecksum(p.Payload, p.Src, p.Dst)
+		if got := parse(p, typ); got != want {
+			t.Errorf("type %d: %v, want %v", typ, got, want)
+		}
+	}
+}
+
 // Each message cut to any length is refused or read, and never read beyond.
 func TestTruncated(t *testing.T) {
 	least := map[uint8]int{
 		ndp.TypeRouterSolicit: 8, ndp.TypeRouterAdvert: 16, ndp.TypeNeighborSolicit: 24, ndp.TypeNeighborAdvert: 24,
+		ndp.TypeRedirect: 40, ndp.TypePathSolicit: 8, ndp.TypePathAdvert: 12, ndp.TypeFast: 8, proxyAdvert: 8,
 	}
 	for typ, p := range good(t) {
 		whole := p.Payload
+		if len(whole) <= least[typ] {
+			t.Fatalf("type %d has no option to cut", typ)
+		}
 		for n := 1; n < len(whole); n++ {
 			p.Payload = bytes.Clone(whole[:n:n])
 			ndp.FixChecksum(p.Payload, p.Src, p.Dst)
