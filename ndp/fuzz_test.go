@@ -20,6 +20,15 @@ func FuzzNDP(f *testing.F) {
 	f.Add(received(f, v.LKE.Addresses.CareOf, ipv6.AllNodes(), v.LKE.Advert.ICMPv6).Raw)
 	ra := append(unhex(f, advert, prefixOption, otherPrefix, "0501 0000 000005dc"), v.LKE.Option6.Octets...)
 	f.Add(received(f, linkLocal, ipv6.AllNodes(), ra).Raw)
+	proxy := ndp.ProxyAdvert{Tuples: tuples(ndp.ProxyTuple{
+		Code: 1, Point: point1, RouterLink: narHW, Router: nar, RouterBits: 64, Prefix: netip.MustParsePrefix("2001:db8:2:3::/64"), CareOf: ncoa,
+	})}
+	f.Add(received(f, linkLocal, node, proxy.Append(nil, linkLocal, node, ndp.KeyReply{EncryptedKey: make([]byte, 128)}.Append(nil))).Raw)
+	request := ndp.KeyRequest{PublicKey: v.LKE.SPKI}.Append(nil)
+	f.Add(received(f, node, linkLocal, ndp.ProxySolicit{Points: points(point1, point2)}.Append(nil, node, linkLocal, request)).Raw)
+	for _, p := range captured(f) {
+		f.Add(p.Raw)
+	}
 	cp := ndp.DefaultCodePoints()
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		raw = bytes.Clone(raw)
@@ -65,10 +74,55 @@ func FuzzNDP(f *testing.F) {
 				}
 			})
 		}
+		fuzzSecure(t, &p)
 		if !bytes.Equal(raw, before) {
 			t.Fatal("a Parse or Verify function wrote to the packet")
 		}
 	})
+}
+
+// fuzzSecure takes p as the messages that stand on Neighbour Discovery. What has been read, written and read again is the
+// same.
+func fuzzSecure(t *testing.T, p *ipv6.Packet) {
+	if m, reason := ndp.ParseRedirect(p); reason == ndp.ReasonNone {
+		if !p.Src.IsLinkLocalUnicast() || m.Destination.IsMulticast() {
+			t.Fatalf("accepted %+v", m)
+		}
+		walk(t, p.Payload, m.Options, 40, func(ndp.Option) {})
+	}
+	if m, reason := ndp.ParsePathSolicit(p); reason == ndp.ReasonNone {
+		walk(t, p.Payload, m.Options, 8, func(ndp.Option) {})
+		if again := m.Append(nil, p.Src, p.Dst, p.Payload[8:]); m.Identifier == 0 || !bytes.Equal(again, p.Payload) {
+			t.Fatalf("%x came back as %x", p.Payload, again)
+		}
+	}
+	if m, reason := ndp.ParsePathAdvert(p); reason == ndp.ReasonNone {
+		walk(t, p.Payload, m.Options, 12, func(ndp.Option) {})
+		if again := m.Append(nil, p.Src, p.Dst); !bytes.Equal(again[4:10], p.Payload[4:10]) {
+			t.Fatalf("%x came back as %x", p.Payload, again)
+		}
+	}
+	if m, reason := ndp.ParseProxySolicit(p); reason == ndp.ReasonNone {
+		walk(t, p.Payload, m.Options, 8, func(ndp.Option) {})
+		again, reason := ndp.ParseProxySolicit(received(t, p.Src, p.Dst, m.Append(nil, p.Src, p.Dst)))
+		m.Points.More = false
+		if !m.Wildcard && again.Points != m.Points || again.Wildcard != m.Wildcard || again.SourceLink != m.SourceLink ||
+			again.Identifier != m.Identifier || !bytes.Equal(again.KeyRequest.Octets, m.KeyRequest.Octets) || reason != ndp.ReasonNone {
+			t.Fatalf("%+v came back as %+v, %v", m, again, reason)
+		}
+	}
+	if m, reason := ndp.ParseProxyAdvert(p); reason == ndp.ReasonNone {
+		walk(t, p.Payload, m.Options, 8, func(ndp.Option) {})
+		again, reason := ndp.ParseProxyAdvert(received(t, p.Src, p.Dst, m.Append(nil, p.Src, p.Dst)))
+		m.Tuples.More = false
+		if again.Tuples != m.Tuples || again.SourceLink != m.SourceLink || again.Code != m.Code || again.Identifier != m.Identifier ||
+			!bytes.Equal(again.KeyReply.Octets, m.KeyReply.Octets) || reason != ndp.ReasonNone {
+			t.Fatalf("%+v came back as %+v, %v", m, again, reason)
+		}
+		for i := range m.Tuples.Len() {
+			_ = m.Tuples.At(i).NetPrefix()
+		}
+	}
 }
 
 // walk calls see for each option and checks that they fill up the message without a gap, up to a signature.
@@ -123,14 +177,56 @@ func FuzzOptions(f *testing.F) {
 	f.Add(unhex(f, prefixOption), 0)
 	f.Add(unhex(f, "fa01 000000000000 fb00 000000000000"), 0)
 	f.Add(make([]byte, 8), -1)
+	f.Add(ndp.KeyRequest{AT: 1, PublicKey: readVectors(f).LKE.SPKI}.Append(nil), 0)
+	f.Add(ndp.KeyReply{AT: 1, EncryptedKey: make([]byte, 128)}.Append(nil), 0)
+	f.Add(unhex(f, "1404 00 02 00000000 1103 02 80 00000000 20010db800020000000000000000abcd"), 0)
+	f.Add(ndp.NeighborAck{Status: 2, Address: ncoa}.Append(nil), 0)
+	f.Add(ndp.TrustAnchor{NameType: 1, Name: unhex(f, "3000")}.Append(nil), 0)
+	f.Add(ndp.CertificateOption(unhex(f, "30020500")), 0)
+	f.Add(ndp.Signature{Octets: make([]byte, 128)}.Append(nil), 0)
+	f.Add(unhex(f, "0d02 000000000000 00006553f100 8000"), 0)
 	f.Fuzz(func(t *testing.T, msg []byte, offset int) {
 		options := ndp.OptionsAt(msg, offset)
 		for o, ok := options.Next(); ok; o, ok = options.Next() {
 			_, _ = ndp.ParseCapability(o)
 			_, _ = ndp.ParseDADAuth(o)
+			fuzzOption(t, o)
 			if len(o.Body()) != len(o.Octets)-2 {
 				t.Fatalf("option %+v", o)
 			}
 		}
 	})
+}
+
+// fuzzOption takes o as each of the options: what is read is written again as it was, its padding and reserved fields
+// apart.
+func fuzzOption(t *testing.T, o ndp.Option) {
+	same := func(b []byte, head, end int) {
+		t.Helper()
+		if len(b) > len(o.Octets) || !bytes.Equal(b[head:end], o.Octets[head:end]) {
+			t.Fatalf("%x came back as %x", o.Octets, b)
+		}
+	}
+	if k, err := ndp.ParseKeyRequest(o); err == nil {
+		same(k.Append(nil), 4, 4+len(k.PublicKey))
+	}
+	if k, err := ndp.ParseKeyReply(o); err == nil {
+		same(k.Append(nil), 4, 6+len(k.EncryptedKey))
+	}
+	if a, err := ndp.ParseNeighborAck(o); err == nil && len(o.Octets) < 32 {
+		same(a.Append(nil), 2, 4)
+		same(a.Append(nil), 8, len(o.Octets))
+	}
+	if a, err := ndp.ParseTrustAnchor(o); err == nil {
+		same(a.Append(nil), 4, 4+len(a.Name))
+	}
+	if der, err := ndp.ParseCertificate(o); err == nil {
+		same(ndp.CertificateOption(der), 4, 4+len(der))
+	}
+	if s, err := ndp.ParseSignature(o); err == nil {
+		same(s.Append(nil), 4, len(o.Octets))
+	}
+	if at, err := ndp.ParseTimestamp(o); err == nil {
+		same(ndp.TimestampOption(at), 8, 16)
+	}
 }
