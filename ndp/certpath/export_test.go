@@ -1,0 +1,4 @@
+package certpath
+
+// KeyID is for the tests' own certificates.
+var KeyID = keyID
