@@ -57,6 +57,12 @@ func (r *Conn) Close() error { return r.conn.Close() }
 
 // do sends one request and waits for the kernel's acknowledgement or the end of its dump.
 func (r *Conn) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
+	return r.doThen(typ, flags, head, attributes, nil)
+}
+
+// doThen calls then, unless it is nil, between the request and its answer: the kernel has done by then what was asked for, or
+// refused it.
+func (r *Conn) doThen(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder), then func()) ([]netlink.Message, error) {
 	data := head
 	if attributes != nil {
 		ae := netlink.NewAttributeEncoder()
@@ -72,10 +78,23 @@ func (r *Conn) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.conn.Execute(netlink.Message{
+	request := netlink.Message{
 		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
 		Data:   data,
-	})
+	}
+	if then == nil {
+		return r.conn.Execute(request)
+	}
+	sent, err := r.conn.Send(request)
+	if err != nil {
+		return nil, err
+	}
+	then()
+	replies, err := r.conn.Receive()
+	if err != nil {
+		return nil, err
+	}
+	return replies, netlink.Validate(sent, replies)
 }
 
 // Device is what the kernel says about a network device, as far as tunnels need it.

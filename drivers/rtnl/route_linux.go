@@ -72,9 +72,12 @@ func (r *Conn) SetRoute(rt Route) error {
 }
 
 // DeleteRoute removes rt. That it is gone already is no error.
-func (r *Conn) DeleteRoute(rt Route) error {
+func (r *Conn) DeleteRoute(rt Route) error { return r.DeleteRouteThen(rt, nil) }
+
+// DeleteRouteThen removes rt and calls then at once, before it reads whether the kernel has done so.
+func (r *Conn) DeleteRouteThen(rt Route, then func()) error {
 	rt.EncapDst = netip.Addr{}
-	_, err := r.do(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode)
+	_, err := r.doThen(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode, then)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
 		return nil
 	}
