@@ -111,7 +111,7 @@ func guestTests() []guestTest {
 		{"forward", "Kernel"},
 		{"guard", "OnlyBoundPairs|KernelIsSilent|PairsOutliveACrash"},
 		{"hostnet", "SecurityAssociationsOfTheKernel"},
-		{"rawip", "VLANInterface"},
+		{"rawip", "VLANInterface|HandoverUnderESP"},
 	}
 }
 

@@ -22,8 +22,8 @@ type Link struct {
 type Config struct {
 	Links []Link
 
-	// Queue and UrgentQueue are the lengths of the two channels in packets; 0 means 256 and 128.
-	Queue, UrgentQueue int
+	// Queue, UrgentQueue and ProtectedQueue are the lengths of the channels in packets; 0 means 256, 128 and 64.
+	Queue, UrgentQueue, ProtectedQueue int
 }
 
 // Conn is what a program needs of the network. *Socket and the fake's *Conn are Conns. All methods may be called from any
@@ -37,6 +37,22 @@ type Conn interface {
 	// the rest, from served links. They are never closed. A full channel drops the newest packet and counts it.
 	Urgent() <-chan *Received
 	Packets() <-chan *Received
+
+	// Protected gives Handover Initiates and Acknowledges as the kernel delivers them to this host, after IPsec: also those
+	// that came under ESP, of which the other channels show nothing or, in tunnel mode, a copy. A packet has both addresses,
+	// hop limit, interface and payload; extension headers, traffic class and link-layer source are lost, and Raw is made up
+	// from the rest.
+	//
+	// That a packet comes by Protected says that IPsec protected it only where something in the kernel drops the others:
+	// drivers/guard does, by a rule that lets mobility headers to this host pass if they came through IPsec (see
+	// guard.Reasons for kernels that cannot), and so does an XFRM policy for them in the inbound direction
+	// (hostnet.View.Covers). Where neither stands, a caller that relies on IPsec must not use what comes here.
+	Protected() <-chan *Received
+
+	// SendProtected sends mh, a whole mobility header with its checksum, from src, an address of this host, to dst, so that
+	// the kernel's IPsec policies apply. Where there is none it goes in the clear: a caller that relies on IPsec asks
+	// hostnet.View.Covers first. Where there is one without a security association, nothing leaves; that may be an error.
+	SendProtected(src, dst netip.Addr, mh []byte) error
 
 	// SendLink sends packet, a whole IPv6 packet, in a frame to dst on the served link with that index.
 	SendLink(link int, dst ipv6.LinkAddr, packet []byte) error

@@ -10,11 +10,13 @@ import (
 type counters struct {
 	received      atomic.Uint64
 	urgent        atomic.Uint64
+	protected     atomic.Uint64
 	problems      [ipv6.Problems]atomic.Uint64
 	tooLong       atomic.Uint64
 	strayed       atomic.Uint64
 	full          atomic.Uint64
 	urgentFull    atomic.Uint64
+	protectedFull atomic.Uint64
 	kernel        atomic.Uint64
 	receiveErrors atomic.Uint64
 	sent          atomic.Uint64
@@ -26,6 +28,7 @@ type counters struct {
 func (c *counters) yield(yield func(name string, value uint64)) {
 	yield("received_link", c.received.Load())
 	yield("received_urgent", c.urgent.Load())
+	yield("received_protected", c.protected.Load())
 	for i := range c.problems {
 		if p := ipv6.Problem(i); p != ipv6.OK {
 			yield("drop_"+p.String(), c.problems[i].Load())
@@ -35,6 +38,7 @@ func (c *counters) yield(yield func(name string, value uint64)) {
 	yield("drop_not_ours", c.strayed.Load())
 	yield("drop_queue_full", c.full.Load())
 	yield("drop_urgent_queue_full", c.urgentFull.Load())
+	yield("drop_protected_queue_full", c.protectedFull.Load())
 	yield("drop_kernel_buffer_full", c.kernel.Load())
 	yield("receive_errors", c.receiveErrors.Load())
 	yield("sent", c.sent.Load())

@@ -6,6 +6,9 @@
 // updates, on which a handover waits. A filter in the kernel sorts them, so that a packet comes to one of the two and
 // never to both. Our own packets and those for other hosts are left out there too.
 //
+// Messages between routers may be under IPsec, which packet sockets know nothing of. One raw socket for mobility headers
+// takes Handover Initiates and Acknowledges from behind the kernel's IPsec, and sends them so that it applies.
+//
 // A packet is parsed once, into an [ipv6.Packet] that keeps its octets. What cannot be taken is counted under a named
 // reason. [Conn] is what a program uses; package rawip/fake has the same without a kernel.
 package rawip

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	defaultQueue       = 256
-	defaultUrgentQueue = 128
+	defaultQueue          = 256
+	defaultUrgentQueue    = 128
+	defaultProtectedQueue = 64
 
 	// receiveBuffer is what the kernel keeps of a burst for one socket, in octets as it counts them: some 100 packets.
 	receiveBuffer = 256 << 10
@@ -26,13 +27,15 @@ var _ Conn = (*Socket)(nil)
 
 // Socket is the Conn over the kernel's packet sockets.
 type Socket struct {
-	counters counters
-	pool     *pool
-	packets  chan *Received
-	urgent   chan *Received
+	counters  counters
+	pool      *pool
+	packets   chan *Received
+	urgent    chan *Received
+	protected chan *Received
 
 	urgentReader *reader
 	routed       *routedSender
+	ipsec        *protected
 	readers      sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
@@ -56,10 +59,11 @@ func Open(cfg Config) (*Socket, error) {
 		return nil, err
 	}
 	s.readers.Go(s.urgentReader.run)
+	s.readers.Go(s.ipsec.run)
 	return s, nil
 }
 
-// open does all but start the reader of the urgent socket.
+// open does all but start the readers of the sockets for all interfaces.
 func open(cfg Config) (*Socket, error) {
 	if cfg.Queue <= 0 {
 		cfg.Queue = defaultQueue
@@ -67,17 +71,25 @@ func open(cfg Config) (*Socket, error) {
 	if cfg.UrgentQueue <= 0 {
 		cfg.UrgentQueue = defaultUrgentQueue
 	}
+	if cfg.ProtectedQueue <= 0 {
+		cfg.ProtectedQueue = defaultProtectedQueue
+	}
 	s := &Socket{
-		pool:    newPool(2 * (cfg.Queue + cfg.UrgentQueue)),
-		packets: make(chan *Received, cfg.Queue),
-		urgent:  make(chan *Received, cfg.UrgentQueue),
-		ports:   make(map[int]*port),
+		pool:      newPool(2 * (cfg.Queue + cfg.UrgentQueue + cfg.ProtectedQueue)),
+		packets:   make(chan *Received, cfg.Queue),
+		urgent:    make(chan *Received, cfg.UrgentQueue),
+		protected: make(chan *Received, cfg.ProtectedQueue),
+		ports:     make(map[int]*port),
 	}
 	if err := s.openUrgent(); err != nil {
 		return nil, err
 	}
 	var err error
 	if s.routed, err = newRoutedSender(&s.counters); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if s.ipsec, err = newProtected(s); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -214,6 +226,14 @@ func (s *Socket) Urgent() <-chan *Received { return s.urgent }
 // Packets implements Conn.
 func (s *Socket) Packets() <-chan *Received { return s.packets }
 
+// Protected implements Conn.
+func (s *Socket) Protected() <-chan *Received { return s.protected }
+
+// SendProtected implements Conn.
+func (s *Socket) SendProtected(src, dst netip.Addr, mh []byte) error {
+	return s.ipsec.send(src, dst, mh)
+}
+
 // SendLink implements Conn.
 func (s *Socket) SendLink(link int, dst ipv6.LinkAddr, packet []byte) error {
 	s.mu.Lock()
@@ -279,6 +299,9 @@ func (s *Socket) Close() error {
 	s.urgentReader.file.Close()
 	if s.routed != nil {
 		s.routed.close()
+	}
+	if s.ipsec != nil {
+		s.ipsec.close()
 	}
 	s.mu.Unlock()
 	s.readers.Wait()

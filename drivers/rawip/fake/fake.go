@@ -19,11 +19,13 @@ import (
 
 var _ rawip.Conn = (*Conn)(nil)
 
-// Sent is one packet that a Conn sent. Link is 0 and Dst the zero address where it went by the routing table.
+// Sent is one packet that a Conn sent. Link is 0 and Dst the zero address where it went by the routing table, Protected
+// where it went by SendProtected.
 type Sent struct {
-	Link   int
-	Dst    ipv6.LinkAddr
-	Packet []byte
+	Link      int
+	Dst       ipv6.LinkAddr
+	Packet    []byte
+	Protected bool
 }
 
 // Watched is one address that is watched on a link.
@@ -43,9 +45,11 @@ type Conn struct {
 	SendError error
 	// Routes, when not nil, is given what is sent by the routing table.
 	Routes func(packet []byte)
+	// IPsec, when not nil, is given what SendProtected sends, with an IPv6 header. ArriveProtected of another Conn takes it.
+	IPsec func(packet []byte)
 
-	packets, urgent chan *rawip.Received
-	sent            chan Sent
+	packets, urgent, protected chan *rawip.Received
+	sent                       chan Sent
 
 	mu       sync.Mutex
 	links    map[int]rawip.Link
@@ -58,12 +62,13 @@ type Conn struct {
 // New gives a Conn that serves links.
 func New(links ...rawip.Link) *Conn {
 	c := &Conn{
-		packets:  make(chan *rawip.Received, queue),
-		urgent:   make(chan *rawip.Received, queue),
-		sent:     make(chan Sent, queue),
-		segments: make(map[int]*Segment),
-		watched:  make(map[Watched]struct{}),
-		counts:   make(map[string]uint64),
+		packets:   make(chan *rawip.Received, queue),
+		urgent:    make(chan *rawip.Received, queue),
+		protected: make(chan *rawip.Received, queue),
+		sent:      make(chan Sent, queue),
+		segments:  make(map[int]*Segment),
+		watched:   make(map[Watched]struct{}),
+		counts:    make(map[string]uint64),
 	}
 	_ = c.SetLinks(links)
 	return c
@@ -102,6 +107,9 @@ func (c *Conn) Links() []rawip.Link {
 
 // Urgent implements rawip.Conn.
 func (c *Conn) Urgent() <-chan *rawip.Received { return c.urgent }
+
+// Protected implements rawip.Conn.
+func (c *Conn) Protected() <-chan *rawip.Received { return c.protected }
 
 // Packets implements rawip.Conn.
 func (c *Conn) Packets() <-chan *rawip.Received { return c.packets }
@@ -161,7 +169,7 @@ func (c *Conn) SendLink(link int, dst ipv6.LinkAddr, packet []byte) error {
 	if !ok {
 		err = fmt.Errorf("send on interface %d: it is not a served link", link)
 	}
-	c.record(Sent{link, dst, slices.Clone(packet)}, err)
+	c.record(Sent{Link: link, Dst: dst, Packet: slices.Clone(packet)}, err)
 	c.mu.Unlock()
 	if err == nil && segment != nil {
 		segment.carry(c, l.Hardware, dst, packet)
@@ -179,6 +187,56 @@ func (c *Conn) SendRouted(packet []byte) error {
 		routes(packet)
 	}
 	return err
+}
+
+// SendProtected implements rawip.Conn.
+func (c *Conn) SendProtected(src, dst netip.Addr, mh []byte) error {
+	err := rawip.CheckProtected(src, dst, mh)
+	var packet []byte
+	if err == nil {
+		packet = ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: hopLimit}, ipv6.ProtoMobility, mh)
+	}
+	c.mu.Lock()
+	if c.SendError != nil {
+		err = c.SendError
+	}
+	ipsec := c.IPsec
+	c.record(Sent{Packet: packet, Protected: true}, err)
+	c.mu.Unlock()
+	if err == nil && ipsec != nil {
+		ipsec(packet)
+	}
+	return err
+}
+
+// hopLimit is the kernel's own.
+const hopLimit = 64
+
+// ArriveProtected makes raw, a whole IPv6 packet, arrive on an interface through IPsec. It reports whether the packet came
+// to the channel; the counters tell why it did not. What comes by Arrive never comes by Protected: there is a guard.
+func (c *Conn) ArriveProtected(link int, raw []byte) bool {
+	r := &rawip.Received{At: c.now()}
+	problem := ipv6.Parse(slices.Clone(raw), &r.Packet)
+	r.Packet.Interface = link
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return false
+	case problem != ipv6.OK:
+		c.counts["drop_"+problem.String()]++
+		return false
+	case !rawip.IsProtected(&r.Packet):
+		return false
+	}
+	select {
+	case c.protected <- r:
+		c.counts["received_protected"]++
+		return true
+	default:
+		c.counts["drop_protected_queue_full"]++
+		return false
+	}
 }
 
 func (c *Conn) record(s Sent, err error) {
