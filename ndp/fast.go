@@ -154,10 +154,10 @@ func (t ProxyTuple) NetPrefix() netip.Prefix {
 	switch {
 	case t.Prefix.IsValid():
 		return t.Prefix
-	case !t.Router.IsValid() || t.RouterBits == 0 || t.RouterBits > maxPrefixLen:
+	case t.RouterBits == 0:
 		return netip.Prefix{}
 	}
-	return netip.PrefixFrom(t.Router, int(t.RouterBits)).Masked()
+	return netip.PrefixFrom(t.Router, int(t.RouterBits)).Masked() // zero if there is no Router, or more bits than it has
 }
 
 // TupleList is a list of tuples. It is compared with ==.

@@ -243,6 +243,12 @@ func TestProxyOddOptions(t *testing.T) {
 		m.KeyRequest.Octets[3] != 0 || string(m.Nonce) != "nonce1" {
 		t.Errorf("solicitation: %+v, %v", m, reason)
 	}
+	b = ndp.ProxyAdvert{}.Append(nil, linkLocal, node, unhex(t, "1302 04 0200000000c1 00000000000000", "1302 04 0200000000c2 00000000000000",
+		"1c01 01 00 0001 0203", "1c01 00 00 0001 0203"), ndp.NonceOption([]byte("nonce1")), ndp.NonceOption([]byte("nonce2")))
+	a, reason := ndp.ParseProxyAdvert(received(t, linkLocal, node, b))
+	if reason != ndp.ReasonNone || a.SourceLink != (ipv6.LinkAddr{2, 0, 0, 0, 0, 0xc1}) || a.KeyReply.Octets[2] != 1 || string(a.Nonce) != "nonce1" {
+		t.Errorf("advertisement: %+v, %v", a, reason)
+	}
 	for _, wildcard := range []string{"1301 00 0000000000", "1303 00 ffffffffff ffffffffffffffff ffffffffffffffff"} {
 		b := ndp.ProxySolicit{}.Append(nil, node, linkLocal, unhex(t, wildcard))
 		if m, reason := ndp.ParseProxySolicit(received(t, node, linkLocal, b)); reason != ndp.ReasonNone || !m.Wildcard || m.Points.Len() != 0 {
