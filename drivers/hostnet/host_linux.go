@@ -65,10 +65,10 @@ func open(buffer int) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("follow links and addresses by rtnetlink: %w", err)
 	}
-	h.xfrm, err = openSource(unix.NETLINK_XFRM, buffer, xfrmGroupSA, xfrmGroupExpire)
+	h.xfrm, err = openSource(unix.NETLINK_XFRM, buffer, xfrmGroupSA, xfrmGroupExpire, xfrmGroupPolicy)
 	if err != nil && !errors.Is(err, unix.EPROTONOSUPPORT) {
 		h.Close()
-		return nil, fmt.Errorf("follow IPsec security associations (needs CAP_NET_ADMIN): %w", err)
+		return nil, fmt.Errorf("follow IPsec security associations and policies (needs CAP_NET_ADMIN): %w", err)
 	}
 	// Notifications queue up from here on, so that none is missed between the dump and the first one that is read.
 	if err = h.readRoute(); err == nil {
@@ -207,12 +207,13 @@ func (h *Host) applyXFRM(messages []netlink.Message) (lost bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range messages {
-		if m.Header.Type == xfrmFlushSA {
+		if m.Header.Type == xfrmFlushSA || m.Header.Type == xfrmFlushPolicy {
 			return true
 		}
 		h.mirror.applyXFRM(m)
 	}
-	return h.mirror.saOverflow && len(h.mirror.sas) < maxAssociations/2
+	return h.mirror.saOverflow && len(h.mirror.sas) < maxAssociations/2 ||
+		h.mirror.policyOverflow && len(h.mirror.policies) < maxPolicies/2
 }
 
 func (h *Host) changed() {
@@ -257,21 +258,24 @@ func ofFamily(family uint8, length int) []byte {
 	return b
 }
 
-// readXFRM reads the security associations.
+// readXFRM reads the security associations and policies.
 func (h *Host) readXFRM() error {
 	if h.xfrm == nil {
 		return nil
 	}
-	messages, err := h.xfrm.request(xfrmGetSA, nil)
-	if err != nil {
-		return fmt.Errorf("read the kernel's IPsec security associations (needs CAP_NET_ADMIN): %w", err)
-	}
 	fresh := newMirror()
-	for _, m := range messages {
-		fresh.applyXFRM(m)
+	for what, kind := range map[string]netlink.HeaderType{"security associations": xfrmGetSA, "policies": xfrmGetPolicy} {
+		messages, err := h.xfrm.request(kind, nil)
+		if err != nil {
+			return fmt.Errorf("read the kernel's IPsec %s (needs CAP_NET_ADMIN): %w", what, err)
+		}
+		for _, m := range messages {
+			fresh.applyXFRM(m)
+		}
 	}
 	h.mu.Lock()
 	h.mirror.sas, h.mirror.ends, h.mirror.saOverflow = fresh.sas, fresh.ends, fresh.saOverflow
+	h.mirror.policies, h.mirror.policyOverflow = fresh.policies, fresh.policyOverflow
 	h.mu.Unlock()
 	return nil
 }
@@ -323,6 +327,14 @@ func (h *Host) HasSA(addr netip.Addr) bool {
 	return h.mirror.saOverflow || h.mirror.ends[addr.WithZone("")] > 0
 }
 
+// Covers implements View. Where there are more policies than can be kept (4,096 of those that could matter), it says no of
+// all addresses: to promise protection that is not there would not be safe.
+func (h *Host) Covers(local, peer netip.Addr) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.mirror.covers(local.WithZone(""), peer.WithZone(""))
+}
+
 // Routes implements View.
 func (h *Host) Routes() ([]Route, error) {
 	messages, err := h.route.request(unix.RTM_GETROUTE, ofFamily(unix.AF_INET6, routeHead))
@@ -345,6 +357,7 @@ func (h *Host) Changes() <-chan struct{} { return h.changes }
 func (h *Host) Counters(yield func(name string, value uint64)) {
 	h.mu.RLock()
 	neighbours, overflow, sas := len(h.mirror.neighbours), h.mirror.neighbourOverflow, len(h.mirror.sas)
+	policies := len(h.mirror.policies)
 	h.mu.RUnlock()
 	yield("netlink_events", h.events.Load())
 	yield("netlink_resyncs", h.resyncs.Load())
@@ -352,6 +365,7 @@ func (h *Host) Counters(yield func(name string, value uint64)) {
 	yield("neighbours", uint64(neighbours))
 	yield("drop_neighbours_full", overflow)
 	yield("ipsec_associations", uint64(sas))
+	yield("ipsec_policies", uint64(policies))
 }
 
 // Close ends the mirrors.

@@ -16,6 +16,7 @@ import (
 const (
 	maxNeighbours   = 8192
 	maxAssociations = 16384
+	maxPolicies     = 4096
 )
 
 // mirror is what is known, in memory. It is not safe for concurrent use.
@@ -25,6 +26,9 @@ type mirror struct {
 	sas        map[saKey]netip.Addr // to the source address
 	ends       map[netip.Addr]int   // how many of sas have this end
 	saOverflow bool                 // there are more than can be kept
+
+	policies       []policy // in the order in which the kernel looks at them
+	policyOverflow bool
 
 	neighbourOverflow uint64
 }
@@ -173,6 +177,16 @@ func (m *mirror) applyXFRM(msg netlink.Message) {
 	case xfrmExpire:
 		if k, ok := decodeExpire(msg.Data); ok {
 			m.removeSA(k)
+		}
+	case xfrmNewPolicy, xfrmUpdPolicy:
+		m.addPolicy(msg.Data)
+	case xfrmDelPolicy:
+		if index, ok := decodePolicyID(msg.Data); ok {
+			m.removePolicy(index)
+		}
+	case xfrmExpirePolicy:
+		if index, ok := decodePolicyExpire(msg.Data); ok {
+			m.removePolicy(index)
 		}
 	}
 }

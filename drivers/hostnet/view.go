@@ -69,6 +69,11 @@ type View interface {
 	// HasSA reports whether the kernel has an IPsec security association (ESP or AH) whose one end is addr.
 	HasSA(addr netip.Addr) bool
 
+	// Covers reports whether the kernel's IPsec policies have Handover Initiates and Acknowledges (or all packets) between
+	// local, an address of this host, and peer under ESP in both directions: what rawip's SendProtected sends leaves under
+	// ESP or not at all, and what comes without is dropped. It says nothing of security associations (HasSA).
+	Covers(local, peer netip.Addr) bool
+
 	// Routes gives the IPv6 routes of all tables but the local one. It asks the kernel.
 	Routes() ([]Route, error)
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -170,11 +171,20 @@ func xfrm(ns *netlab.Namespace, kind netlink.HeaderType, data []byte) error {
 func FuzzXFRM(f *testing.F) {
 	f.Add(uint16(xfrmNewSA), withKey(saInfo(here, there, 77, unix.IPPROTO_ESP)))
 	f.Add(uint16(xfrmExpire), expiry(saInfo(here, there, 77, unix.IPPROTO_ESP), 1))
+	f.Add(uint16(xfrmNewPolicy), outbound().octets())
+	f.Add(uint16(xfrmExpirePolicy), append(outbound().octets()[:policyInfoLen()], 1, 0, 0, 0, 0, 0, 0, 0))
+	f.Add(uint16(xfrmDelPolicy), make([]byte, 64))
 	f.Add(uint16(xfrmDelSA), saID(there, 77, unix.IPPROTO_ESP))
 	f.Fuzz(func(t *testing.T, kind uint16, data []byte) {
 		m := newMirror()
 		m.applyXFRM(message(xfrmNewSA, withKey(saInfo(here, there, 77, unix.IPPROTO_ESP))))
+		m.applyXFRM(message(xfrmNewPolicy, outbound().octets()))
+		m.applyXFRM(message(xfrmNewPolicy, inbound().octets()))
 		m.applyXFRM(message(netlink.HeaderType(kind), data))
+		m.covers(here, there)
+		if !slices.IsSortedFunc(m.policies, policy.compare) {
+			t.Fatal("policies out of order")
+		}
 		total := 0
 		for _, n := range m.ends {
 			total += n

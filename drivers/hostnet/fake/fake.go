@@ -18,6 +18,7 @@ type Host struct {
 	links      []hostnet.Link
 	neighbours map[neighbour]ipv6.LinkAddr
 	sas        map[netip.Addr]bool
+	covered    map[[2]netip.Addr]bool
 	findings   map[string][]hostnet.Finding
 	routes     []hostnet.Route
 	acceptRA   map[string]bool
@@ -71,6 +72,16 @@ func (h *Host) SetSA(addr netip.Addr, has bool) {
 		h.sas = make(map[netip.Addr]bool)
 	}
 	h.sas[addr] = has
+}
+
+// SetCovers says whether policies have messages between two routers under ESP.
+func (h *Host) SetCovers(local, peer netip.Addr, covers bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.covered == nil {
+		h.covered = make(map[[2]netip.Addr]bool)
+	}
+	h.covered[[2]netip.Addr{local, peer}] = covers
 }
 
 // SetFindings says what HidesDAD finds on a link.
@@ -143,6 +154,13 @@ func (h *Host) HasSA(addr netip.Addr) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sas[addr]
+}
+
+// Covers implements hostnet.View.
+func (h *Host) Covers(local, peer netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.covered[[2]netip.Addr{local, peer}]
 }
 
 // Routes implements hostnet.View.

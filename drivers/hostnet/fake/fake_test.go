@@ -34,6 +34,13 @@ func TestHostSaysWhatItIsTold(t *testing.T) {
 	if h.SetSA(node, true); !h.HasSA(node) {
 		t.Error("not the association that was set")
 	}
+	router := netip.MustParseAddr("2001:db8:9::1")
+	if h.Covers(router, node) {
+		t.Error("a policy that nobody set")
+	}
+	if h.SetCovers(router, node, true); !h.Covers(router, node) || h.Covers(node, router) {
+		t.Error("not the policy that was set")
+	}
 	if h.SetFindings("lan0", hostnet.Finding{Link: "lan0"}); len(h.HidesDAD("lan0")) != 1 || len(h.HidesDAD("lan1")) != 0 {
 		t.Error("not the findings that were set")
 	}
