@@ -108,7 +108,7 @@ func (n *Neighbors) question(b []byte) {
 	}
 	n.asks.Add(1)
 	select {
-	case n.asked <- Ask{Link: e.link, Addr: e.addr}:
+	case n.asked <- Ask{Link: e.link, Addr: e.addr, Missing: e.state&unix.NUD_INCOMPLETE != 0}:
 	default:
 		n.asksLost.Add(1)
 	}

@@ -98,7 +98,7 @@ func TestKernelAsksAgainForAnOldEntry(t *testing.T) {
 				n.quiet(n.arrives(n.forward(hostAddr, number))) // at once: there is an entry
 				select {
 				case a := <-d.Asked():
-					asked = a.Addr == hostAddr
+					asked = a == (Ask{Link: n.lan, Addr: hostAddr}) // to confirm what it has
 				case <-time.After(10 * time.Millisecond):
 				}
 				if number == 200 {

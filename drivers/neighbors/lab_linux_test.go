@@ -86,13 +86,13 @@ func (n *network) forward(dst netip.Addr, number byte) []byte {
 	return p
 }
 
-// asked waits for a question of the kernel about addr.
+// asked waits for a question of the kernel about addr, which it has no entry for.
 func (n *network) asked(d *Neighbors, addr netip.Addr) {
 	n.t.Helper()
 	for end := time.After(netlabtest.Patience); ; {
 		select {
 		case a := <-d.Asked():
-			if a == (Ask{Link: n.lan, Addr: addr}) {
+			if a == (Ask{Link: n.lan, Addr: addr, Missing: true}) {
 				return
 			}
 			n.t.Errorf("asked about %v", a)

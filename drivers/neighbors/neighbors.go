@@ -16,8 +16,9 @@ const (
 // Ask is a question of the kernel: who is Addr on Link? It has a packet to send there, or wants to know whether the
 // entry that it uses still holds. It asks three times, a second apart, and then gives up until the next packet.
 type Ask struct {
-	Link int
-	Addr netip.Addr
+	Link    int
+	Addr    netip.Addr
+	Missing bool // it has no link-layer address for Addr; else it has one that it wants confirmed
 }
 
 // Owned is an address or a route of ours that the kernel has.

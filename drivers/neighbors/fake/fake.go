@@ -58,8 +58,9 @@ func (n *Neighbors) Ask(link int, addr netip.Addr) bool {
 		return false
 	}
 	n.counts.asked++
+	_, known := n.entries[place{link, addr}]
 	select {
-	case n.asked <- neighbors.Ask{Link: link, Addr: addr}:
+	case n.asked <- neighbors.Ask{Link: link, Addr: addr, Missing: !known}:
 		return true
 	default:
 		n.counts.lost++

@@ -33,7 +33,7 @@ func TestFakeBehavesAsTheDriver(t *testing.T) {
 	if !n.Ask(3, addr) {
 		t.Error("it does not ask")
 	}
-	if got := <-n.Asked(); got != (neighbors.Ask{Link: 3, Addr: addr}) {
+	if got := <-n.Asked(); got != (neighbors.Ask{Link: 3, Addr: addr, Missing: true}) {
 		t.Errorf("asked %v", got)
 	}
 	if err := errors.Join(n.SetEntry(3, addr, hw, true), n.AddAddress(3, netip.PrefixFrom(addr, 64))); err != nil {
