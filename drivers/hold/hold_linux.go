@@ -361,24 +361,28 @@ func (h *Hold) work() time.Duration {
 
 // finish ends a hold whose queue is empty, if this is the moment to.
 func (h *Hold) finish(held *held) {
-	h.pump(readAll)
-	now := h.now()
-	if held.queue.n > 0 {
-		return // it is in the timetable for that
-	}
-	if yes, again := held.quiet(now); !yes {
-		h.buffer.schedule(held, max(again, now+leastWait))
-		return
+	ready := func() bool {
+		h.pump(readAll)
+		now := h.now()
+		if held.queue.n > 0 {
+			return false // it is in the timetable for that
+		}
+		if yes, again := held.quiet(now); !yes {
+			h.buffer.schedule(held, max(again, now+leastWait))
+			return false
+		}
+		held.state = ended
+		return true
 	}
 	// What stands in the device when the route goes is sent at once: what comes from then on does not come here.
-	held.state = ended
-	err := h.nl.DeleteRouteThen(h.route(held.addr), func() { h.pump(readAll) })
-	held.state = draining
-	if err != nil {
+	done, err := h.nl.DeleteRouteWhen(h.route(held.addr), ready, func() { h.pump(readAll) })
+	switch {
+	case err != nil:
 		h.failures++
-		h.buffer.schedule(held, now+retryRoute)
-		return
+		held.state = draining
+		h.buffer.schedule(held, h.now()+retryRoute)
+	case done:
+		h.buffer.end(held, h.now())
+		h.told.tell(held.addr)
 	}
-	h.buffer.end(held, now)
-	h.told.tell(held.addr)
 }

@@ -57,44 +57,50 @@ func (r *Conn) Close() error { return r.conn.Close() }
 
 // do sends one request and waits for the kernel's acknowledgement or the end of its dump.
 func (r *Conn) do(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
-	return r.doThen(typ, flags, head, attributes, nil)
+	request, err := encode(typ, flags, head, attributes)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.conn.Execute(request)
 }
 
-// doThen calls then, unless it is nil, between the request and its answer: the kernel has done by then what was asked for, or
-// refused it.
-func (r *Conn) doThen(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder), then func()) ([]netlink.Message, error) {
+func encode(typ netlink.HeaderType, flags netlink.HeaderFlags, head []byte, attributes func(*netlink.AttributeEncoder)) (netlink.Message, error) {
 	data := head
 	if attributes != nil {
 		ae := netlink.NewAttributeEncoder()
 		attributes(ae)
 		b, err := ae.Encode()
 		if err != nil {
-			return nil, err
+			return netlink.Message{}, err
 		}
 		data = append(data, b...)
 	}
 	if typ != unix.RTM_GETLINK && typ != unix.RTM_GETROUTE && flags&netlink.Dump != netlink.Dump {
 		flags |= netlink.Acknowledge // what asks for an answer gets that, and nothing behind it
 	}
+	return netlink.Message{Header: netlink.Header{Type: typ, Flags: netlink.Request | flags}, Data: data}, nil
+}
+
+// between sends one request between two calls: not at all if ready reports false, and then is called before the kernel's
+// answer is read; the kernel has done by then what was asked for, or refused it.
+func (r *Conn) between(request netlink.Message, ready func() bool, then func()) (done bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	request := netlink.Message{
-		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
-		Data:   data,
-	}
-	if then == nil {
-		return r.conn.Execute(request)
+	if !ready() {
+		return false, nil
 	}
 	sent, err := r.conn.Send(request)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	then()
 	replies, err := r.conn.Receive()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = netlink.Validate(sent, replies)
 	}
-	return replies, netlink.Validate(sent, replies)
+	return err == nil, err
 }
 
 // Device is what the kernel says about a network device, as far as tunnels need it.

@@ -72,19 +72,33 @@ func (r *Conn) SetRoute(rt Route) error {
 }
 
 // DeleteRoute removes rt. That it is gone already is no error.
-func (r *Conn) DeleteRoute(rt Route) error { return r.DeleteRouteThen(rt, nil) }
-
-// DeleteRouteThen removes rt and calls then at once, before it reads whether the kernel has done so.
-func (r *Conn) DeleteRouteThen(rt Route, then func()) error {
+func (r *Conn) DeleteRoute(rt Route) error {
 	rt.EncapDst = netip.Addr{}
-	_, err := r.doThen(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode, then)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
+	_, err := r.do(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode)
+	return explainDelete(rt, err)
+}
+
+// DeleteRouteWhen removes rt right after ready has reported true, and calls then right after that, before anything else:
+// for who has to do so at the one moment. It reports whether rt was removed.
+func (r *Conn) DeleteRouteWhen(rt Route, ready func() bool, then func()) (bool, error) {
+	rt.EncapDst = netip.Addr{}
+	request, err := encode(unix.RTM_DELROUTE, 0, rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_NOWHERE, 0), rt.encode)
+	if err != nil {
+		return false, err
+	}
+	done, err := r.between(request, ready, then)
+	if err != nil {
+		err = explainDelete(rt, err)
+		done = err == nil
+	}
+	return done, err
+}
+
+func explainDelete(rt Route, err error) error {
+	if err == nil || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("remove route to %s: %w", rt.Dst, err)
-	}
-	return nil
+	return fmt.Errorf("remove route to %s: %w", rt.Dst, err)
 }
 
 // Routes lists the IPv6 routes that bear our protocol number.
