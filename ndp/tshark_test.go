@@ -14,6 +14,7 @@ import (
 	"github.com/roamkey/roamkey/build/pcap"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/ndp"
+	"github.com/roamkey/roamkey/ndp/cga"
 )
 
 // frame is an Ethernet frame with an ICMPv6 message.
@@ -113,6 +114,12 @@ func TestTshark(t *testing.T) {
 		{"CPA", linkLocal, ipv6.AllNodes(), ndp.PathAdvert{All: 3, Component: 2}.Append(nil, linkLocal, ipv6.AllNodes(),
 			ndp.TrustAnchor{NameType: ndp.NameX501, Name: name}.Append(nil)), false,
 			"icmpv6.type=149 icmpv6.send.identifier=0 icmpv6.send.all_components=3 icmpv6.send.component=2 x509sat.uTF8String=anchor"},
+		{"NS with CGA parameters", node, router, ndp.AppendNeighborSolicit(nil, node, router, router, cga.Option(cga.Params{
+			Modifier: [16]byte{1, 2, 3}, Prefix: [8]byte{0x20, 1, 0xd, 0xb8}, Collisions: 2, PublicKey: spki, Extensions: unhex(t, "fffd0003010203"),
+		})), false,
+			"icmpv6.opt.type=11 icmpv6.opt.cga.pad_length=2 icmpv6.opt.cga.modifier=01020300000000000000000000000000 icmpv6.opt.cga.count=02 " +
+				"icmpv6.opt.cga.subnet_prefix=20010db800000000 x509af.algorithm.id=1.2.840.113549.1.1.1 icmpv6.opt.cga.ext_type=65533 " +
+				"icmpv6.opt.cga.ext_length=3 icmpv6.opt.cga.ext_data=010203"},
 		{"NS with a signature", node, router, ndp.AppendNeighborSolicit(nil, node, router, router,
 			ndp.Signature{KeyHash: [16]byte{1, 2, 3}, Octets: make([]byte, 256)}.Append(nil)), false,
 			"icmpv6.opt.type=12 icmpv6.opt.rsa.key_hash=01020300000000000000000000000000"},
