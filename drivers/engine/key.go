@@ -53,6 +53,20 @@ func checkBits(bits int) error {
 // LoadKey reads an RSA private key, lke.key or send.key, in PEM, PKCS #8 or PKCS #1. It refuses a file that its group or others may read or
 // write: such a key is secret no more.
 func LoadKey(path string) (*rsa.PrivateKey, error) {
+	text, err := readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(text)
+	clear(text)
+	if err != nil {
+		return nil, fmt.Errorf("read the key %s: %w", path, err)
+	}
+	return key, nil
+}
+
+// readSecret reads a file that nobody but its owner may read.
+func readSecret(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
@@ -75,12 +89,7 @@ func LoadKey(path string) (*rsa.PrivateKey, error) {
 	if _, err := f.ReadAt(text, 0); err != nil {
 		return nil, fmt.Errorf("read the key %s: %w", path, err)
 	}
-	key, err := parseKey(text)
-	clear(text)
-	if err != nil {
-		return nil, fmt.Errorf("read the key %s: %w", path, err)
-	}
-	return key, nil
+	return text, nil
 }
 
 func parseKey(text []byte) (*rsa.PrivateKey, error) {
@@ -128,13 +137,19 @@ func SaveKey(path string, key *rsa.PrivateKey) (err error) {
 		return err
 	}
 	defer clear(der)
+	text := pem.EncodeToMemory(&pem.Block{Type: pemPKCS8, Bytes: der})
+	defer clear(text)
+	return writeSecret(path, text)
+}
+
+// writeSecret makes a file that its owner alone can read. It appears at once and whole, and never in place of another one.
+func writeSecret(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	err = pem.Encode(f, &pem.Block{Type: pemPKCS8, Bytes: der})
-	if err == nil {
+	if _, err = f.Write(text); err == nil {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {

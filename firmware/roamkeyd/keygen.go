@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/rsa"
 	"errors"
 	"fmt"
@@ -27,7 +28,11 @@ there is that user. Nodes agree on new keys when the daemon was restarted.
 
 With --send it is the key that signs, of which the router's addresses on links
 with SEND are made (option key of config send, 2048 bits). A new one means new
-addresses and a new certificate. The two keys are never one.`,
+addresses and a new certificate. The two keys are never one.
+
+With --neighbor NAME it is the key that this router shares with that one, which
+protects the messages between the two (option key of config neighbor). It is 32
+random octets; copy the file to the other router by a safe way.`,
 		run: (*program).keygen,
 	}
 }
@@ -36,6 +41,7 @@ func (p *program) keygen(c *command, args []string) int {
 	o := newOptions(c)
 	bits := o.Int("bits", 0, "length `N` of the key, 1024 to 4096, otherwise as the settings say (2048; with --send 2048)")
 	send := o.Bool("send", false, "make the key of SEND, which signs, instead of that of LKE")
+	neighbor := o.String("neighbor", "", "make the key that is shared with the neighbor of that `NAME` in the settings")
 	force := o.Bool("force", false, "replace a key that is there")
 	rest, code, done := p.read(o, args, 1)
 	if done {
@@ -45,6 +51,9 @@ func (p *program) keygen(c *command, args []string) int {
 	if err != nil {
 		p.fail("%v", err)
 		return exitFailed
+	}
+	if *neighbor != "" {
+		return p.keygenShared(settings, *neighbor, rest)
 	}
 	k := newKey{path: settings.Global.LKEKey, bits: settings.LKE.KeyBits, purpose: "to decrypt only", other: settings.Send.Key, force: *force}
 	if *send {
@@ -69,6 +78,44 @@ func (p *program) keygen(c *command, args []string) int {
 		p.fail("%v", err)
 		return exitFailed
 	}
+	return exitOK
+}
+
+// keygenShared makes the key that two routers share.
+func (p *program) keygenShared(settings *config.Config, neighbor string, rest []string) int {
+	path := ""
+	for _, n := range settings.Neighbors {
+		if n.Name == neighbor {
+			path = n.Key
+		}
+	}
+	if len(rest) > 0 {
+		path = rest[0]
+	}
+	if path == "" {
+		p.fail("keygen: the settings have no neighbor %q: add it, or name the key's path", neighbor)
+		return exitUsage
+	}
+	err := engine.SaveSharedKey(path, rand.Reader)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		p.fail("%s is there already: remove it first on both routers, if it is to be another one", path)
+		return exitFailed
+	case err != nil:
+		p.fail("%v", err)
+		return exitFailed
+	}
+	owner, err := giveTo(settings.Global.User, []string{path})
+	if err != nil {
+		p.fail("%v", err)
+		return exitFailed
+	}
+	fmt.Fprintf(p.stdout, "key          %s\n", path)
+	fmt.Fprintf(p.stdout, "type         %d random octets, shared with %s\n", engine.SharedKeyLen, neighbor)
+	if owner != "" {
+		fmt.Fprintf(p.stdout, "owner        %s\n", owner)
+	}
+	fmt.Fprintln(p.stdout, "next         copy it to the other router, readable by its roamkeyd alone")
 	return exitOK
 }
 

@@ -141,3 +141,36 @@ func TestKeygenSend(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestKeygenShared makes the key of two routers where the settings say, once.
+func TestKeygenShared(t *testing.T) {
+	dir := t.TempDir()
+	path, conf := filepath.Join(dir, "up.key"), filepath.Join(dir, "conf")
+	settings := "config link 'lan'\n\toption device 'br-lan'\nconfig neighbor 'up'\n\tlist prefix '2001:db8:2::/64'\n\toption key '" + path + "'\n"
+	if err := os.WriteFile(conf, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := roamkeyd(t, dir, "keygen", "--neighbor", "up", "-c", conf)
+	if got.code != 0 || !strings.Contains(got.out, path) || !strings.Contains(got.out, "shared with up") {
+		t.Fatalf("%+v", got)
+	}
+	key, err := engine.LoadSharedKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(path); strings.Contains(got.out, strings.TrimSpace(string(text))) {
+		t.Error("the key was printed")
+	}
+	if again := roamkeyd(t, dir, "keygen", "--neighbor", "up", "-c", conf); again.code != 1 || !strings.Contains(unwrapped(again.err), "is there already") {
+		t.Errorf("%+v", again)
+	}
+	if same, _ := engine.LoadSharedKey(path); string(same) != string(key) {
+		t.Error("the key was replaced")
+	}
+	if none := roamkeyd(t, dir, "keygen", "--neighbor", "down", "-c", conf); none.code != 2 || !strings.Contains(unwrapped(none.err), "no neighbor \"down\"") {
+		t.Errorf("%+v", none)
+	}
+	if named := roamkeyd(t, dir, "keygen", "--neighbor", "down", filepath.Join(dir, "down.key"), "-c", "none"); named.code != 0 {
+		t.Errorf("%+v", named)
+	}
+}
