@@ -428,7 +428,7 @@ func TestWhatTheKernelDoesNotTake(t *testing.T) {
 // A packet that is dropped costs nothing, and what was kept is given back.
 func TestMemory(t *testing.T) {
 	c := newClocked(t, Config{PacketsPerNode: 8})
-	h := c.hold(alice, false, time.Time{})
+	c.hold(alice, false, time.Time{})
 	for i := range uint32(8) {
 		c.take(alice, i)
 	}
@@ -437,7 +437,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%v allocations for packets that are dropped", n)
 	}
 	big := newClocked(t, Config{PacketsPerNode: 10000, OctetsPerNode: 1 << 24, Octets: 1 << 24})
-	h = big.hold(alice, false, time.Time{})
+	h := big.hold(alice, false, time.Time{})
 	for i := range uint32(10000) {
 		big.take(alice, i)
 	}
@@ -455,7 +455,7 @@ func TestMemory(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	for _, bad := range []Config{
-		{PacketsPerNode: -1}, {OctetsPerNode: 1000}, {Octets: -5}, {DrainPercent: -100}, {DrainPercent: 1 << 31},
+		{PacketsPerNode: -1}, {OctetsPerNode: 1000}, {Octets: -5}, {DrainPercent: -100}, {DrainPercent: 10001},
 	} {
 		if err := bad.complete(); err == nil {
 			t.Errorf("%+v is taken", bad)
@@ -468,6 +468,21 @@ func TestSettings(t *testing.T) {
 	}
 	if check(netip.Addr{}) == nil || check(alice) != nil {
 		t.Error("check is wrong")
+	}
+}
+
+// Rates that nobody meets still leave time between two packets.
+func TestPaceIsBounded(t *testing.T) {
+	p := pace{percent: 10000}
+	if s := p.step(1 << 40); s != leastStep {
+		t.Errorf("%d ns between packets", s)
+	}
+	if s := p.step(0); s != second/minRate {
+		t.Errorf("%d ns between packets", s)
+	}
+	p.start(0, leastStep)
+	if n := p.due(1<<40, leastStep, 1<<20); n != grain/leastStep+1 {
+		t.Errorf("%d packets at once", n)
 	}
 }
 

@@ -41,23 +41,22 @@ func (c *Config) complete() error {
 		value *int
 		def   int
 		least int
+		most  int
 	}{
-		{"packets for a node", &c.PacketsPerNode, DefaultPacketsPerNode, 1},
-		{"octets for a node", &c.OctetsPerNode, DefaultOctetsPerNode, 1280 + PacketCost},
-		{"octets in all", &c.Octets, DefaultOctets, 1280 + PacketCost},
-		{"drain percent", &c.DrainPercent, DefaultDrainPercent, 1},
+		{"packets for a node", &c.PacketsPerNode, DefaultPacketsPerNode, 1, 1 << 30},
+		{"octets for a node", &c.OctetsPerNode, DefaultOctetsPerNode, 1280 + PacketCost, 1 << 30},
+		{"octets in all", &c.Octets, DefaultOctets, 1280 + PacketCost, 1 << 30},
+		{"drain percent", &c.DrainPercent, DefaultDrainPercent, 1, 10_000},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
 		}
-		if *f.value < f.least || *f.value > maxSetting {
-			return fmt.Errorf("buffer: %s %d: it must be %d to %d", f.name, *f.value, f.least, maxSetting)
+		if *f.value < f.least || *f.value > f.most {
+			return fmt.Errorf("buffer: %s %d: it must be %d to %d", f.name, *f.value, f.least, f.most)
 		}
 	}
 	return nil
 }
-
-const maxSetting = 1 << 30
 
 // Holder keeps packets back. Its methods may be called from any goroutine.
 type Holder interface {

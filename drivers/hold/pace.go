@@ -13,6 +13,9 @@ const (
 	// link takes, and drain the usual queue in a good second.
 	minRate = 200
 
+	// leastStep is the least time between two packets, more than the kernel takes for one.
+	leastStep = 1000
+
 	// grain is how exactly timers wake; what falls due within it is sent at once.
 	grain = millisecond
 
@@ -32,7 +35,7 @@ type pace struct {
 }
 
 // step is the time between two packets.
-func (p *pace) step(rate int64) int64 { return second / max(rate*p.percent/100, minRate) }
+func (p *pace) step(rate int64) int64 { return max(second/max(rate*p.percent/100, minRate), leastStep) }
 
 // start is for a queue of which a burst was sent.
 func (p *pace) start(now, step int64) { p.next = now + step }
