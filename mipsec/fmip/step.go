@@ -159,7 +159,8 @@ type Record struct {
 	Bound    bool // what follows counts
 	Router   netip.Addr
 	CareOf   netip.Addr // the node's new care-of address, which authenticators go over
-	Exit     netip.Addr // the other end of the tunnel: CareOf, or the new router's address
+	Assigned netip.Addr // the address that the new router has in its place, zero if none
+	Exit     netip.Addr // the other end of the tunnel: CareOf or Assigned, or the new router
 	Until    time.Time
 	Lifetime uint16 // as granted, in seconds
 

@@ -91,3 +91,16 @@ func (t *Table[K, V]) unlink(i int32) {
 
 // Len gives the number of entries.
 func (t *Table[K, V]) Len() int { return len(t.slots) }
+
+// All gives the entries from the one that was put longest ago to the newest, until yield returns false. The table must not
+// be changed meanwhile.
+func (t *Table[K, V]) All(yield func(K, *V) bool) {
+	if len(t.slots) == 0 {
+		return
+	}
+	for i := t.old; i >= 0; i = t.slots[i].newer {
+		if !yield(t.slots[i].key, &t.slots[i].value) {
+			return
+		}
+	}
+}
