@@ -47,6 +47,10 @@ type Conn interface {
 	// drivers/guard does, by a rule that lets mobility headers to this host pass if they came through IPsec (see
 	// guard.Reasons for kernels that cannot), and so does an XFRM policy for them in the inbound direction
 	// (hostnet.View.Covers). Where neither stands, a caller that relies on IPsec must not use what comes here.
+	//
+	// The guard asks whether any security association protected a packet, not whether it was that of the source: ESP in
+	// transport mode does not bind the two. Where not only neighbouring routers have associations with this host, these need
+	// selectors (IKE daemons set them), or the policies a reqid.
 	Protected() <-chan *Received
 
 	// SendProtected sends mh, a whole mobility header with its checksum, from src, an address of this host, to dst, so that
