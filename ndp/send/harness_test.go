@@ -240,7 +240,7 @@ func (n *node) say(packet []byte, change ...func(*send.Input)) []byte {
 	before := len(n.sent)
 	n.step(in)
 	if len(n.sent) != before+1 {
-		n.lab.t.Fatalf("%d packets left: %v %v", len(n.sent)-before, n.events, n.counters())
+		n.lab.t.Fatalf("%d packets left: %v %s", len(n.sent)-before, n.events, n.nonzero())
 	}
 	return n.sent[before].Packet
 }
@@ -277,7 +277,7 @@ func (n *node) secured(octets []byte) delivery {
 	n.lab.t.Helper()
 	got := n.hear(stranger, octets)
 	if len(got) != 1 || !got[0].security.Secured || got[0].security.Why != send.ReasonNone {
-		n.lab.t.Fatalf("not secured: %v; %v", got, n.counters())
+		n.lab.t.Fatalf("not secured: %+v; %s", got, n.nonzero())
 	}
 	n.checkDelivered(octets, got[0])
 	return got[0]
@@ -317,7 +317,7 @@ func (n *node) unsecured(octets []byte, why send.Reason) delivery {
 	got := n.hear(stranger, octets)
 	if len(got) != 1 || got[0].security.Secured || got[0].security.Why != why || got[0].security.PublicKey != nil ||
 		got[0].security.Authorized || got[0].security.Nonce != nil {
-		n.lab.t.Fatalf("want unsecured for %v: %+v; %v", why, got, n.counters())
+		n.lab.t.Fatalf("want unsecured for %v: %+v; %s", why, got, n.nonzero())
 	}
 	n.counted(before, "unsecured_"+why.String())
 	n.checkDelivered(octets, got[0])
