@@ -498,3 +498,6 @@ var unspecified = netip.IPv6Unspecified()
 
 // byCGA has a host take all messages by their CGA alone.
 func byCGA(cfg *send.Config) { cfg.Router = true }
+
+// sameRand gives the randomness of the lab's n-th node from its beginning.
+func (l *lab) sameRand(n int) *mathrand.ChaCha8 { return mathrand.NewChaCha8([32]byte{byte(n)}) }
