@@ -8,12 +8,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roamkey/roamkey/drivers/conntrack"
 	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // openExternal opens the router's end with one device in external mode.
-func openExternal(cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (*routerKernel, error) {
+func openExternal(cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guard) (*routerKernel, error) {
 	if g == nil {
 		return nil, errors.New("external ip6tnl: it accepts any outer source, and there is no nftables to check that")
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/conntrack"
+	"github.com/roamkey/roamkey/drivers/conntrack/conntracktest"
 	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 )
@@ -466,16 +468,16 @@ func TestCleanupOfKernelTunnels(t *testing.T) {
 
 func TestKernelForgetsConnections(t *testing.T) {
 	eachWay(t, func(t *testing.T, n *network, f Forwarder, _ *guard.Guard) {
-		var ct *conntrack
-		n.must(n.ar.Do(func() (err error) { ct, err = openConntrack(); return err }))
+		var ct *conntrack.Table
+		n.must(n.ar.Do(func() (err error) { ct, err = conntrack.Open(); return err }))
 		if ct == nil {
 			t.Skip("this kernel tracks no connections")
 		}
 		defer ct.Close()
-		n.must(ct.add(peer, homeAddr, 4000))
+		n.must(n.ar.Do(func() error { return conntracktest.Track(peer, homeAddr, 4000) }))
 		n.must(f.Bind(bound))
 		waitCount(t, f, "conntrack_deleted", 1)
-		if got := ct.stats.entries(); got != 0 {
+		if got := ct.Entries(); got != 0 {
 			t.Errorf("%d connections are tracked, want none", got)
 		}
 	})

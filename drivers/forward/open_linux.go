@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/roamkey/roamkey/drivers/conntrack"
 	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/drivers/tun"
@@ -28,7 +29,7 @@ func Open(cfg Config, g *guard.Guard) (Forwarder, error) {
 	if err != nil {
 		return nil, err
 	}
-	ct, ctErr := openConntrack()
+	ct, ctErr := conntrack.Open()
 	var failed []error
 	for _, backend := range tries {
 		f, info, err := open(backend, cfg, nl, ct, g)
@@ -49,7 +50,7 @@ func Open(cfg Config, g *guard.Guard) (Forwarder, error) {
 	return nil, fmt.Errorf("no way to forward: %w", errors.Join(failed...))
 }
 
-func open(backend Backend, cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (Forwarder, *Info, error) {
+func open(backend Backend, cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guard) (Forwarder, *Info, error) {
 	switch backend {
 	case External:
 		f, err := openExternal(cfg, nl, ct, g)

@@ -7,12 +7,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roamkey/roamkey/drivers/conntrack"
 	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 )
 
 // openPlain opens the router's end with one device for each pair of router and care-of address.
-func openPlain(cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (*routerKernel, error) {
+func openPlain(cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guard) (*routerKernel, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
 		return nil, err

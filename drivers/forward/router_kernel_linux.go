@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roamkey/roamkey/drivers/conntrack"
 	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 )
@@ -27,7 +28,7 @@ type plainTunnel struct {
 // left by the other of the two it takes over as well.
 type routerKernel struct {
 	nl    *rtnl.Conn
-	ct    *conntrack
+	ct    *conntrack.Table
 	guard *guard.Guard
 	name  string // of the external device; plain ones count on from it
 	info  Info
@@ -77,7 +78,7 @@ func (f *routerKernel) Bind(b Binding) error {
 			return fmt.Errorf("end the old binding of %s: %w", b.Home, err)
 		}
 	}
-	f.ct.forget(b.Home)
+	f.ct.Forget(b.Home)
 	return nil
 }
 
@@ -149,7 +150,7 @@ func (f *routerKernel) unbind(home netip.Addr) error {
 		return nil
 	}
 	err := errors.Join(f.nl.DeleteRoute(rtnl.Route{Dst: netip.PrefixFrom(home, 128)}), f.release(b))
-	f.ct.forget(home)
+	f.ct.Forget(home)
 	if err != nil {
 		return fmt.Errorf("unbind %s: %w", home, err)
 	}

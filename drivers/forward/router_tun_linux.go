@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/roamkey/roamkey/drivers/conntrack"
 	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/drivers/tun"
@@ -14,7 +15,7 @@ import (
 // routerTUN is the router's end in this process.
 type routerTUN struct {
 	nl     *rtnl.Conn
-	ct     *conntrack
+	ct     *conntrack.Table
 	engine *engine
 	table  *table
 	info   Info
@@ -25,7 +26,7 @@ type routerTUN struct {
 	closed bool
 }
 
-func openRouterTUN(cfg Config, nl *rtnl.Conn, ct *conntrack, g *guard.Guard) (*routerTUN, error) {
+func openRouterTUN(cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guard) (*routerTUN, error) {
 	mtu, err := deviceMTU(nl, cfg.MTU)
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (f *routerTUN) Bind(b Binding) error {
 		return fmt.Errorf("bind %s to %s: %w", b.Home, b.CareOf, err)
 	}
 	f.bound.put(b)
-	f.ct.forget(b.Home)
+	f.ct.Forget(b.Home)
 	return nil
 }
 
@@ -97,7 +98,7 @@ func (f *routerTUN) unbind(home netip.Addr) error {
 	}
 	f.table.remove(home)
 	f.bound.drop(home)
-	f.ct.forget(home)
+	f.ct.Forget(home)
 	return nil
 }
 

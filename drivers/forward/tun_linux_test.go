@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/conntrack"
+	"github.com/roamkey/roamkey/drivers/conntrack/conntracktest"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/ipv6"
 )
@@ -469,31 +471,29 @@ func TestTUNForgetsConnections(t *testing.T) {
 	}
 	n := newNetwork(t)
 	f := n.router(Config{Backend: TUN}).(*routerTUN)
-	var ct *conntrack
-	n.must(n.ar.Do(func() (err error) { ct, err = openConntrack(); return err }))
+	var ct *conntrack.Table
+	n.must(n.ar.Do(func() (err error) { ct, err = conntrack.Open(); return err }))
 	defer ct.Close()
-	tracked := func(want int) {
+	tracked := func(want uint32) {
 		t.Helper()
-		all, err := ct.list()
-		n.must(err)
-		if len(all) != want {
-			t.Fatalf("%d connections are tracked, want %d", len(all), want)
+		if got := ct.Entries(); got != want {
+			t.Fatalf("%d connections are tracked, want %d", got, want)
 		}
 	}
-	if got := f.ct.stats.entries(); got != 0 {
+	if got := f.ct.Entries(); got != 0 {
 		t.Errorf("a namespace without tracked connections has %d", got)
 	}
-	n.must(ct.add(peer, homeAddr, 4000))
-	n.must(ct.add(homeAddr, peer, 4001))
-	n.must(ct.add(peer, homeTwo, 4000))
+	n.must(n.ar.Do(func() error { return conntracktest.Track(peer, homeAddr, 4000) }))
+	n.must(n.ar.Do(func() error { return conntracktest.Track(homeAddr, peer, 4001) }))
+	n.must(n.ar.Do(func() error { return conntracktest.Track(peer, homeTwo, 4000) }))
 	tracked(3)
 	n.must(f.Bind(bound))
-	f.ct.wait()
+	f.ct.Wait()
 	tracked(1)
 	waitCount(t, f, "conntrack_deleted", 2)
-	n.must(ct.add(peer, homeAddr, 4000))
+	n.must(n.ar.Do(func() error { return conntracktest.Track(peer, homeAddr, 4000) }))
 	n.must(f.Unbind(homeAddr))
-	f.ct.wait()
+	f.ct.Wait()
 	tracked(1)
 	if got := netlabtest.Counter(t, f, "conntrack_failed"); got != 0 {
 		t.Errorf("conntrack_failed = %d", got)

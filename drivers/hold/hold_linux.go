@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/roamkey/roamkey/drivers/conntrack"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/drivers/tun"
 )
@@ -39,6 +40,7 @@ var (
 // Hold is a Holder in this process.
 type Hold struct {
 	nl    *rtnl.Conn
+	ct    *conntrack.Table // nil: the kernel tracks no connections, or does not let us
 	tun   *os.File
 	fd    int // of tun
 	index int
@@ -102,6 +104,9 @@ func Open(cfg Config) (*Hold, error) {
 		nl.Close()
 		return nil, fmt.Errorf("buffer: %w", err)
 	}
+	// Flows that were handed to a flow table or to hardware come this way, and go their own again, when their entries are
+	// gone. Where that does not work, forwarding says so: it needs the same.
+	h.ct, _ = conntrack.Open()
 	h.wg.Add(3)
 	go h.runRead(raw)
 	go h.runDrain()
@@ -158,6 +163,9 @@ func (h *Hold) Hold(addr netip.Addr, copy bool) error {
 		}
 		return fmt.Errorf("hold packets: %w", err)
 	}
+	if fresh {
+		h.ct.Forget(addr)
+	}
 	h.told.untell(addr) // of the hold before this one
 	return nil
 }
@@ -198,6 +206,7 @@ func (h *Hold) Discard(addr netip.Addr) error {
 	}
 	h.buffer.end(held, h.now())
 	h.pump(readAll)
+	h.ct.Forget(addr)
 	h.alarm()
 	return nil
 }
@@ -234,6 +243,7 @@ func (h *Hold) Counters(yield func(name string, value uint64)) {
 	yield("dropped_device", lost)
 	yield("route_failed", h.failures)
 	yield("untold", h.told.lost())
+	h.ct.Counters(yield)
 }
 
 // Close implements Holder.
@@ -253,6 +263,7 @@ func (h *Hold) Close() error {
 	// A deadline wakes the reader; the file is closed when nobody uses it any more.
 	_ = h.tun.SetDeadline(time.Unix(1, 0))
 	h.wg.Wait()
+	h.ct.Close()
 	return errors.Join(failed, h.tun.Close(), h.nl.Close())
 }
 
@@ -383,6 +394,7 @@ func (h *Hold) finish(held *held) {
 		h.buffer.schedule(held, h.now()+retryRoute)
 	case done:
 		h.buffer.end(held, h.now())
+		h.ct.Forget(held.addr)
 		h.told.tell(held.addr)
 	}
 }

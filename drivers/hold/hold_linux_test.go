@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/conntrack/conntracktest"
 	"github.com/roamkey/roamkey/drivers/rtnl"
 	"github.com/roamkey/roamkey/ipv6"
 )
@@ -463,6 +464,36 @@ func TestACrashBlocksNothing(t *testing.T) {
 	}
 	n.marked(others.String())
 	other((*rtnl.Conn).DeleteRule)
+}
+
+// TestFlowsComeAndGo: an entry of connection tracking would hold a flow on the way it was handed to hardware for.
+func TestFlowsComeAndGo(t *testing.T) {
+	n := newNetwork(t)
+	h := n.open(Config{})
+	if h.ct == nil {
+		t.Skip("this kernel tracks no connections")
+	}
+	track := func() { n.must(n.ar.Do(func() error { return conntracktest.Track(peer, node, 4000) })) }
+	deleted := func(want uint64) {
+		t.Helper()
+		h.ct.Wait()
+		if got := netlabtest.Counter(t, h, "conntrack_deleted"); got != want {
+			t.Errorf("conntrack_deleted = %d, want %d", got, want)
+		}
+	}
+	track()
+	n.must(h.Hold(node, false))
+	deleted(1)
+	track()
+	n.must(h.Drain(node))
+	n.drained(h, node)
+	deleted(2)
+	track()
+	n.must(h.Hold(node, false))
+	deleted(3)
+	track()
+	n.must(h.Discard(node))
+	deleted(4)
 }
 
 func TestBoundsInTheKernelsWay(t *testing.T) {

@@ -1,4 +1,4 @@
-package forward
+package conntrack
 
 import (
 	"encoding/binary"
@@ -34,10 +34,10 @@ const (
 	ctDst6    = 4
 )
 
-// conntrack deletes the connection tracking entries of addresses whose way changed. A flow that was handed to a flow table
+// Table deletes the connection tracking entries of addresses whose way changed. A flow that was handed to a flow table
 // or to hardware goes the old way as long as its entry is there, whatever the routes say. It works in the background:
 // a full table takes longer to read than a binding may take.
-type conntrack struct {
+type Table struct {
 	conn  *netlink.Conn
 	stats *statistics
 
@@ -52,8 +52,8 @@ type conntrack struct {
 	deleted, failed atomic.Uint64
 }
 
-// openConntrack gives nil where the kernel tracks no connections, so that there is nothing to delete.
-func openConntrack() (*conntrack, error) {
+// Open gives nil where the kernel tracks no connections, so that there is nothing to delete.
+func Open() (*Table, error) {
 	// Asking ctnetlink would load the module and switch tracking on.
 	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_max"); err != nil {
 		return nil, nil
@@ -67,7 +67,7 @@ func openConntrack() (*conntrack, error) {
 		conn.Close()
 		return nil, fmt.Errorf("open nfnetlink: %w", err)
 	}
-	c := &conntrack{conn: conn, stats: stats, pending: make(map[netip.Addr]bool), end: make(chan struct{})}
+	c := &Table{conn: conn, stats: stats, pending: make(map[netip.Addr]bool), end: make(chan struct{})}
 	c.idle = sync.NewCond(&c.mu)
 	// A first look also tells whether the kernel has ctnetlink at all.
 	if _, err := c.list(); err != nil {
@@ -81,8 +81,8 @@ func openConntrack() (*conntrack, error) {
 	return c, nil
 }
 
-// forget has the entries of an address deleted soon. It is safe on a nil conntrack.
-func (c *conntrack) forget(address netip.Addr) {
+// Forget has the entries of an address deleted soon. It is safe on a nil Table.
+func (c *Table) Forget(address netip.Addr) {
 	if c == nil {
 		return
 	}
@@ -94,8 +94,8 @@ func (c *conntrack) forget(address netip.Addr) {
 	c.idle.Broadcast()
 }
 
-// wait returns when nothing is pending any more.
-func (c *conntrack) wait() {
+// Wait returns when nothing is pending any more.
+func (c *Table) Wait() {
 	if c == nil {
 		return
 	}
@@ -107,7 +107,7 @@ func (c *conntrack) wait() {
 }
 
 // Close drops what is pending.
-func (c *conntrack) Close() {
+func (c *Table) Close() {
 	if c == nil {
 		return
 	}
@@ -121,7 +121,7 @@ func (c *conntrack) Close() {
 	c.conn.Close()
 }
 
-func (c *conntrack) run() {
+func (c *Table) run() {
 	defer c.wg.Done()
 	for {
 		c.mu.Lock()
@@ -154,7 +154,7 @@ const (
 )
 
 // rest waits after a pass that took so long, or until Close.
-func (c *conntrack) rest(took time.Duration) {
+func (c *Table) rest(took time.Duration) {
 	nap := time.NewTimer(min(restFactor*took, longestNap))
 	defer nap.Stop()
 	select {
@@ -211,8 +211,11 @@ func (s *statistics) entries() uint32 {
 
 func (s *statistics) Close() { unix.Close(s.fd) }
 
+// Entries gives how many connections the network namespace tracks, one where the kernel does not say.
+func (c *Table) Entries() uint32 { return c.stats.entries() }
+
 // delete goes once through the table and deletes what has one of the moved addresses at an end.
-func (c *conntrack) delete(moved map[netip.Addr]bool) {
+func (c *Table) delete(moved map[netip.Addr]bool) {
 	all, err := c.list()
 	if err != nil {
 		c.failed.Add(1)
@@ -241,7 +244,7 @@ type tracked struct {
 // nfGenMsg is struct nfgenmsg for IPv6.
 func nfGenMsg() []byte { return []byte{unix.AF_INET6, unix.NFNETLINK_V0, 0, 0} }
 
-func (c *conntrack) list() ([]tracked, error) {
+func (c *Table) list() ([]tracked, error) {
 	replies, err := c.conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: ctGet, Flags: netlink.Request | netlink.Dump},
 		Data:   nfGenMsg(),
@@ -306,7 +309,7 @@ func parseTuple(tuple *netlink.AttributeDecoder, ends []netip.Addr) error {
 	return nil
 }
 
-func (c *conntrack) deleteOne(t tracked) error {
+func (c *Table) deleteOne(t tracked) error {
 	ae := netlink.NewAttributeEncoder()
 	ae.Bytes(unix.NLA_F_NESTED|ctTupleOrig, t.orig)
 	if t.id != nil {
@@ -327,7 +330,7 @@ func (c *conntrack) deleteOne(t tracked) error {
 }
 
 // Counters yields how many entries were deleted, and how often that failed.
-func (c *conntrack) Counters(yield func(name string, value uint64)) {
+func (c *Table) Counters(yield func(name string, value uint64)) {
 	if c == nil {
 		return
 	}

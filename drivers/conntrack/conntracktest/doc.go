@@ -1,0 +1,2 @@
+// Package conntracktest makes the kernel track connections, for tests of what deletes them.
+package conntracktest
