@@ -331,7 +331,7 @@ func TestConfig(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// Without an identity it listens only.
-	deaf := p.lab.node(vectorKey(), func(c *send.Config) { c.Identity = send.Identity{} })
+	deaf := p.lab.node(vectorKey(), secured, func(c *send.Config) { c.Identity = send.Identity{} })
 	deaf.secured(p.b.say(solicit(p.b.local, p.a.local)))
 	deaf.step(send.Input{Kind: send.InSend, Octets: advert(deaf.local, ipv6.AllNodes())})
 	if deaf.counters()["not_sent_no_cga"] != 1 {
@@ -341,7 +341,7 @@ func TestConfig(t *testing.T) {
 
 // A changed key signs from then on; what waits for the old one is sent as it was begun, or not at all.
 func TestKeyChanges(t *testing.T) {
-	p := newPair(t)
+	p := newPair(t, secured)
 	p.a.hold = true
 	p.a.step(send.Input{Kind: send.InSend, Octets: advert(p.a.local, ipv6.AllNodes())})
 	cfg := p.a.cfg

@@ -21,6 +21,7 @@ const (
 	countSigned
 	countSentUnsigned
 	countSentProxy
+	countSentPlain
 
 	countOtherLink
 	countPeersFull
@@ -55,6 +56,7 @@ var counterNames = [counterCount]string{
 	countSigned:       "sent_signed",
 	countSentUnsigned: "sent_without_address",
 	countSentProxy:    "sent_for_others",
+	countSentPlain:    "sent_unsigned",
 
 	countOtherLink:   "dropped_other_link",
 	countPeersFull:   "peers_full",

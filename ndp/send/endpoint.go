@@ -23,10 +23,12 @@ type Endpoint struct {
 	keyHash   [16]byte
 	clock     sentClock
 	toldUnset bool
+	told      [eventCount]time.Duration // when an event of this kind was last told; zero: never
 	signer    signer
 	scratch   [ownNonce]byte
 
-	base    time.Time // of what time.Durations count from
+	base    time.Time     // of what time.Durations count from
+	at      time.Duration // of the step under way
 	started bool
 	effects []Effect // of the step under way
 	spare   []Effect // given back by Recycle, empty
@@ -65,6 +67,7 @@ func (e *Endpoint) Step(now time.Time, in Input) []Effect {
 		e.base, e.started = now.Add(-1), true
 	}
 	t := now.Sub(e.base)
+	e.at = t
 	if e.wake != 0 && t >= e.wake {
 		e.expire(t)
 	}
@@ -167,9 +170,17 @@ func (e *Endpoint) emit(effect Effect) {
 }
 
 func (e *Endpoint) report(event Event) {
+	if at := &e.told[event.Kind]; *at == 0 || e.at-*at >= eventPause {
+		*at = e.at
+	} else {
+		return
+	}
 	event.Link = e.cfg.Link
 	e.emit(Effect{Kind: EffectReport, Event: event})
 }
+
+// eventPause is how far apart two events of one kind are.
+const eventPause = time.Minute
 
 // Recycle gives back the effects of a step, all carried out, for a later step to use their memory. Nobody has to.
 func (e *Endpoint) Recycle(effects []Effect) {

@@ -31,14 +31,6 @@ type rsaKey struct {
 	spki    []byte
 }
 
-func (k *rsaKey) public(t testing.TB) *rsa.PublicKey {
-	public, err := x509.ParsePKIXPublicKey(k.spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return public.(*rsa.PublicKey)
-}
-
 func (k *rsaKey) sign(t testing.TB, digest [20]byte) []byte {
 	t.Helper()
 	signature, err := rsa.SignPKCS1v15(nil, k.private, crypto.SHA1, digest[:])

@@ -126,6 +126,28 @@ func TestNoPath(t *testing.T) {
 	}
 }
 
+// A copy of a message that waits for its path waits, too; once it is known, a copy with another's key hash is verified,
+// for that field is not signed.
+func TestCopiesOfRouters(t *testing.T) {
+	_, router, h := hosts(t)
+	ra := router.say(routerAdvert(router.local, ipv6.AllNodes()))
+	for range 2 {
+		if got := h.hear(stranger, ra); len(got) != 0 {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if got := h.certify(router, true, certified...); len(got) != 2 || !got[0].security.Fresh() || !got[1].security.Repeat {
+		t.Fatalf("%+v", got)
+	}
+	other := &node{key: strangeKey()}
+	h.certify(other, true, certified...)
+	bare := router.key.lacking(t, router.say(routerAdvert(router.local, ipv6.AllNodes())), ndp.OptCGA)
+	h.secured(bare)
+	hash := cga.KeyHash(strangeKey().spki)
+	copy(bare[ipv6.HeaderLen+option(t, bare, ndp.OptSignature).Offset+4:], hash[:])
+	h.unsecured(recheck(bare), send.ReasonSignature)
+}
+
 // A path that is over is asked for anew, and one that is taken back counts no more.
 func TestPathEnds(t *testing.T) {
 	l, router, h := hosts(t, secured)

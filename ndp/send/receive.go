@@ -36,7 +36,6 @@ func (e *Endpoint) receive(now time.Duration, in *Input) {
 		return
 	}
 	if w.repeat {
-		// These very octets were verified a moment ago.
 		e.count.add(countKnownRepeats)
 		w.capture(p, &m)
 		e.complete(now, &w)
@@ -105,10 +104,23 @@ func (e *Endpoint) examine(now time.Duration, wall time.Time, p *ipv6.Packet, m 
 		return reason
 	}
 	w.digest = e.signer.digest(p, m.signature.Offset, shortChecksum(p, m.signature.Offset))
-	if known := e.peers.get(w.claimed); known != nil && known.digest == w.digest && w.state == waitRSA {
-		w.repeat = true
-	}
+	w.repeat = e.verifiedBefore(now, m, w)
 	return ReasonNone
+}
+
+// verifiedBefore reports whether these very octets are the last accepted message of their peer, so that RSA would say
+// nothing new. The key has to be among them: the key hash in the signature option is not signed.
+func (e *Endpoint) verifiedBefore(now time.Duration, m *message, w *waiting) bool {
+	if m.cga.Octets == nil {
+		return false
+	}
+	if w.anchored {
+		if known := e.paths.find(now, w.keyHash); known == nil || known.state != pathKnown {
+			return false
+		}
+	}
+	last := e.peers.get(w.claimed)
+	return last != nil && last.digest == w.digest
 }
 
 // examineKey finds the key of the message and tests it against address, bounds, key hash and signature.

@@ -94,8 +94,14 @@ func (e *Endpoint) send(now time.Duration, in *Input) {
 			e.count.add(countSentProxy)
 			e.emitSend(in, slices.Clone(p.Raw), nil)
 			return
+		case option == nil && e.cfg.Secured:
+			e.notSent(countSendAddress, claimed, "its source is not a CGA of our key, and the link is secured-only")
+			return
 		case option == nil:
-			e.notSent(countSendAddress, claimed, "its source is not a CGA of our key")
+			// Who has not heard of SEND has to reach such an address all the same.
+			e.count.add(countSentPlain)
+			e.report(Event{Kind: EventNotSigned, Addr: claimed, Detail: "its source is not a CGA of our key: it left unsigned"})
+			e.emitSend(in, slices.Clone(p.Raw), nil)
 			return
 		}
 		limit, part := e.cfg.MaxPending, e.cfg.MaxPending

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/ndp"
@@ -364,7 +365,7 @@ func TestOptionsBehindTheSignature(t *testing.T) {
 // Every message is sent in the order normal options, CGA, timestamp, nonce, signature; a message that has options of SEND
 // already, or comes from no CGA of ours, is not sent, and that is told.
 func TestNotSent(t *testing.T) {
-	p := newPair(t)
+	p := newPair(t, secured)
 	foreign := netip.MustParseAddr("fe80::ff:fe00:1")
 	for counter, packet := range map[string][]byte{
 		"not_sent_has_options": solicit(p.a.local, p.b.local, ndp.NonceOption(make([]byte, 6))),
@@ -372,14 +373,44 @@ func TestNotSent(t *testing.T) {
 		"not_sent_malformed":   append(solicit(p.a.local, p.b.local)[:60:60], 1, 2, 3),
 	} {
 		events := len(p.a.events)
+		p.advance(time.Minute)
 		p.a.step(send.Input{Kind: send.InSend, Octets: packet})
-		if p.a.counters()[counter] != 1 || len(p.a.events) != events+1 || p.a.events[events].Kind != send.EventNotSigned ||
+		p.a.step(send.Input{Kind: send.InSend, Octets: packet}) // told once a minute
+		if p.a.counters()[counter] != 2 || len(p.a.events) != events+1 || p.a.events[events].Kind != send.EventNotSigned ||
 			p.a.events[events].Link != labLink {
 			t.Errorf("%s: %s %+v", counter, p.a.nonzero(), p.a.events)
 		}
 	}
 	if len(p.a.sent) != 0 {
 		t.Errorf("%d packets left", len(p.a.sent))
+	}
+}
+
+// In mixed mode an address of ours that is no CGA stays usable, unsigned; that is told.
+func TestUnsignedAddressInMixedMode(t *testing.T) {
+	p := newPair(t)
+	plain := netip.MustParseAddr("2001:db8:1:2::1")
+	packet := advert(plain, p.b.local)
+	got := p.a.say(packet, answering(make([]byte, 6)))
+	if !bytes.Equal(got, packet) || p.a.counters()["sent_unsigned"] != 1 || len(p.a.events) != 1 || p.a.events[0].Addr != plain {
+		t.Errorf("%x; %s %+v", got, p.a.nonzero(), p.a.events)
+	}
+}
+
+// Extension headers that do no harm stand before the message and are no part of what is signed.
+func TestExtensionHeader(t *testing.T) {
+	p := newPair(t, secured)
+	msg := p.a.say(solicit(p.a.local, p.b.local))
+	padded := slices.Concat(msg[:6], []byte{ipv6.ProtoDestination}, msg[7:40], []byte{58, 0, 1, 4, 0, 0, 0, 0}, msg[40:])
+	n := len(padded) - ipv6.HeaderLen
+	padded[4], padded[5] = byte(n>>8), byte(n)
+	got := p.b.hear(stranger, padded)
+	if len(got) != 1 || !got[0].security.Fresh() || !bytes.Equal(got[0].security.Nonce, nonceOf(t, msg)) ||
+		!bytes.Equal(got[0].security.PublicKey, p.a.key.spki) {
+		t.Fatalf("%+v; %s", got, p.b.nonzero())
+	}
+	if _, reason := ndp.ParseNeighborSolicit(got[0].packet); reason != ndp.ReasonNone {
+		t.Error(reason)
 	}
 }
 
