@@ -49,8 +49,10 @@ func (g *gathering) missing() uint16 {
 	return n
 }
 
-func (g *gathering) has(der []byte) bool {
-	same := func(v component) bool { return bytes.Equal(v.der, der) }
+// has reports whether a certificate has come as that component. Under another number it is another thing: whoever sends it
+// there first must not keep it from coming where it belongs.
+func (g *gathering) has(number uint16, der []byte) bool {
+	same := func(v component) bool { return v.number == number && bytes.Equal(v.der, der) }
 	return slices.ContainsFunc(g.verified, same) || slices.ContainsFunc(g.waiting, same)
 }
 
@@ -125,7 +127,7 @@ func (c *Client) noPath(now time.Time, id uint16) {
 func (c *Client) certificate(now, wall time.Time, p *ipv6.Packet, m *ndp.PathAdvert, number uint16, der []byte) {
 	g := c.gathering(p, m.All)
 	sum := sha256.Sum256(der)
-	if g != nil && g.has(der) || number == 0 && c.isKnown(sum) {
+	if g != nil && g.has(number, der) || number == 0 && c.isKnown(sum) {
 		c.count.repeated++
 		return
 	}
