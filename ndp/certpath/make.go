@@ -62,9 +62,7 @@ func NewRouterCertificate(rand io.Reader, anchor Anchor, signer *rsa.PrivateKey,
 	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	// No purpose of a proxy (RFC 6496): Roamkey signs in nobody else's name.
-	for _, oid := range PurposeRouter.oids() {
-		template.UnknownExtKeyUsage = append(template.UnknownExtKeyUsage, oid)
-	}
+	template.UnknownExtKeyUsage = PurposeRouter.oids()
 	der, err := x509.CreateCertificate(rand, template, anchor.Certificate, key, signer)
 	if err != nil {
 		return nil, err
