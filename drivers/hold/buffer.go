@@ -141,7 +141,6 @@ func (b *buffer) judge(p []byte, now int64) verdict {
 			if h.pace.due(now, step, 1) == 1 {
 				return b.send(p)
 			}
-			h.empty = 0
 			b.schedule(h, h.pace.next)
 		}
 	case holding:

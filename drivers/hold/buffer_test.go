@@ -297,7 +297,13 @@ func TestCopiesGoOn(t *testing.T) {
 	}
 	c.counts("copied", 10)
 	c.counts("aged", 6) // the last ones are those that the node may have missed
+	if s := c.holds[alice].status(); !s.Copy || s.Draining {
+		t.Errorf("%+v", s)
+	}
 	c.drain(alice, c.now)
+	if s := c.holds[alice].status(); s.Copy || !s.Draining {
+		t.Errorf("%+v", s)
+	}
 	c.pass(time.Second)
 	if want := append(upTo(0, 10), upTo(6, 4)...); !slices.Equal(c.sent, want) {
 		t.Errorf("sent: %v, want %v", c.sent, want)
@@ -483,6 +489,56 @@ func TestPaceIsBounded(t *testing.T) {
 	p.start(0, leastStep)
 	if n := p.due(1<<40, leastStep, 1<<20); n != grain/leastStep+1 {
 		t.Errorf("%d packets at once", n)
+	}
+}
+
+// The time that nobody ran is made up for, but not more of it than maxDebt.
+func TestDebtIsBounded(t *testing.T) {
+	p := pace{percent: 100}
+	p.start(0, millisecond)
+	sent := 0
+	for i := range int64(200) {
+		n := p.due(10*second+i*grain, millisecond, 1000)
+		if n > burst {
+			t.Fatalf("%d packets at once", n)
+		}
+		sent += n
+	}
+	if sent < 295 || sent > 305 {
+		t.Errorf("%d packets were sent in 200 ms after 10 s, want 300", sent)
+	}
+}
+
+// What arrives while nothing is queued is sent at once, but a burst of it is none of more than 5.
+func TestAnEmptyQueueSavesNothing(t *testing.T) {
+	c := newClocked(t, Config{DrainPercent: 200})
+	h := c.hold(alice, false, time.Time{})
+	c.flow(alice, 0, 100, 1000)
+	c.drain(alice, c.now)
+	number := uint32(100)
+	for range 1000 {
+		c.take(alice, number)
+		number++
+		if h.empty != 0 && c.now-h.empty >= 15*millisecond {
+			break
+		}
+		c.now += grain
+		c.run(c.now)
+	}
+	if h.state != draining || h.queue.n != 0 {
+		t.Fatalf("state %d, %d packets queued", h.state, h.queue.n)
+	}
+	before := len(c.sent)
+	for range 20 {
+		c.take(alice, number)
+		number++
+	}
+	if got := len(c.sent) - before; got > burst || got+h.queue.n != 20 {
+		t.Errorf("%d packets left at once, %d are queued", got, h.queue.n)
+	}
+	c.pass(100 * time.Millisecond)
+	if !slices.Equal(c.sent, upTo(0, number)) {
+		t.Errorf("%d of %d packets left, or out of order", len(c.sent), number)
 	}
 }
 

@@ -246,6 +246,41 @@ func TestTwoHolds(t *testing.T) {
 	}
 	n.must(h.Drain(node)) // nothing is held: it is drained
 	n.drained(h, node)
+	n.must(h.Drain(node))
+	n.must(h.Hold(node, false)) // who was not told yet is not told of the hold before
+	select {
+	case a := <-h.Drained():
+		t.Errorf("told that %s is drained, which is held", a)
+	case <-time.After(5 * time.Millisecond):
+	}
+}
+
+// A hold does not end while a packet stands in the device that nobody has read.
+func TestAHoldEndsWhenTheDeviceIsEmpty(t *testing.T) {
+	n := newNetwork(t)
+	h := n.open(Config{})
+	r, s := n.receive(node), n.packets(node, 300)
+	n.must(h.Hold(node, false))
+	s.send(20)
+	n.kept(h, node, 20)
+	n.must(h.Drain(node))
+	h.mu.Lock()
+	held := h.buffer.holds[node]
+	h.buffer.emit(held, held.queue.n)
+	held.empty = 1           // long ago: there is no more waiting for a quiet moment
+	held.pace.next = 1 << 60 // and nothing is due
+	s.send(3)
+	time.Sleep(2 * time.Millisecond) // they are in the device: the reader waits for the lock
+	h.finish(held)
+	if held.state != draining || held.queue.n != 3 {
+		t.Errorf("state %d, %d packets queued", held.state, held.queue.n)
+	}
+	held.pace.next = 0
+	h.buffer.schedule(held, 0)
+	h.alarm()
+	h.mu.Unlock()
+	n.drained(h, node)
+	r.orderly(23)
 }
 
 func TestAThousandHolds(t *testing.T) {
