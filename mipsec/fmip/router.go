@@ -177,7 +177,9 @@ func (r *Router) classify(p *ipv6.Packet) message {
 func (r *Router) NeighbourWanted(p *ipv6.Packet) (link int, addr netip.Addr, ok bool) {
 	switch r.classify(p) {
 	case messageUpdate:
-		return p.Interface, p.HomeAddress, p.HomeAddress.IsValid() && r.byIndex[p.Interface] != nil
+		if l, _ := r.linkOf(p.HomeAddress); l != nil {
+			return l.Index, p.HomeAddress, true
+		}
 	case messageInitiate:
 		h, err := mobility.ParseHeader(p.Payload)
 		if err != nil {

@@ -205,14 +205,15 @@ func (r *Router) hold(n *leaver, copying bool) {
 	r.emit(Effect{Kind: EffectHold, Addr: n.home, Link: n.link.Index, Copy: copying})
 }
 
-// release sends what is kept of n's packets, or throws it away where nobody would get it, or has it already.
+// release sends what is kept of n's packets, or throws it away where nobody would get it, or has it already. Of a node that
+// turned out to have gone nobody can tell what it had: a packet that comes twice does less harm than one that is lost.
 func (r *Router) release(n *leaver, deliver bool) {
 	n.holdUntil = never
 	if !n.held {
 		return
 	}
 	kind := EffectDiscard
-	if deliver && !n.copying {
+	if deliver && (!n.copying || n.gone) {
 		kind = EffectDrain
 	}
 	n.held, n.copying = false, false

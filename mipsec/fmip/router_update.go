@@ -74,6 +74,9 @@ func (r *Router) fastUpdate(now pacing.Time, in *Input) {
 	}
 	n.updates.Take(now, updateInterval)
 	n.link, n.keyTag, n.seq, n.hasSeq, n.last = link, tag, m.Seq, true, fastAnswer{}
+	if n.node.IsZero() {
+		n.node = in.Neighbour
+	}
 	r.authenticUpdate(now, n, p, &m)
 	r.settleNode(n)
 }
@@ -159,7 +162,7 @@ func (r *Router) authenticUpdate(now pacing.Time, n *leaver, p *ipv6.Packet, m *
 		n.gone = true
 		r.forward(now, n, &run.binding)
 		run.forwarding = true
-		if nar != nil && nar.Fast {
+		if nar != nil && nar.Fast && node.IsUnicast() {
 			r.initiate(now, n, nar, node, 1)
 		}
 		return
