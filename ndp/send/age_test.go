@@ -70,6 +70,9 @@ func TestStaleSolicitation(t *testing.T) {
 	if d := p.a.secured(p.b.say(advert(p.b.local, p.a.local), answering(nonce))); !d.security.Fresh() || !d.security.Reply {
 		t.Errorf("%+v", d.security)
 	}
+	if p.a.end.Peers() != 0 {
+		t.Error("a clock that is an hour off is remembered: when it is put right the peer would be shut out")
+	}
 }
 
 // A known peer's timestamps have to go on as time does, less fuzz and drift.
@@ -136,6 +139,19 @@ func TestRepeat(t *testing.T) {
 	got := p.b.delivered[n:]
 	if len(got) != 2 || !got[0].security.Fresh() || got[1].security.Fresh() || !got[1].security.Repeat {
 		t.Errorf("%+v", got)
+	}
+
+	// An old message that waits beside a new one of a peer that was not known is dropped when the new one verified first.
+	c := p.lab.node(strangeKey())
+	old := c.say(advert(c.local, ipv6.AllNodes()))
+	p.advance(5 * time.Second)
+	p.b.hold = true
+	p.b.hear(stranger, c.say(advert(c.local, ipv6.AllNodes())))
+	p.b.hear(stranger, old)
+	n = len(p.b.delivered)
+	p.b.work()
+	if len(p.b.delivered) != n+1 || p.b.counters()["dropped_replayed"] != 2 {
+		t.Error(p.b.nonzero())
 	}
 
 	// Another message with the same timestamp and nonce is one, too; with another nonce it is not.

@@ -45,6 +45,12 @@ func TestPathIsAskedFor(t *testing.T) {
 	if h.end.Deadline().IsZero() {
 		t.Error("it would wait for ever")
 	}
+	// A second answer about its signature changes nothing.
+	h.step(send.Input{Kind: send.InVerified, Job: 1 << 17, OK: false})
+	h.step(send.Input{Kind: send.InVerified, Job: 1 << 17, OK: true})
+	if waits, _ := h.end.Waiting(); waits != 1 || h.counters()["job_unknown"] != 2 || len(h.delivered) != 0 {
+		t.Errorf("%d wait; %s", waits, h.nonzero())
+	}
 	// Another one meanwhile asks for no second path.
 	h.hear(stranger, router.say(routerAdvert(router.local, ipv6.AllNodes())))
 	if len(h.paths) != 1 {

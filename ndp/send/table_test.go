@@ -229,7 +229,7 @@ func TestTable(t *testing.T) {
 
 	t.Run("Redirect", func(t *testing.T) {
 		p := newPair(t)
-		msg := p.a.say(redirect(p.a.local, p.b.local, p.a.global, p.a.global))
+		msg := p.a.say(redirect(p.a.local, p.b.local, p.a.global, p.a.global), answering(make([]byte, 6)))
 		carries(t, msg, noNonce...)
 		signedBy(t, p.b.secured(msg), p.a.key)
 		p.b.drops(p.a.key.lacking(t, msg, ndp.OptTimestamp), "dropped_no_timestamp")
@@ -282,6 +282,9 @@ func TestTable(t *testing.T) {
 			t.Errorf("%+v", d.security)
 		}
 		h.unsecured(p.b.key.lacking(t, unasked, ndp.OptCGA), send.ReasonNoCGA)
+		nobody := netip.MustParseAddr("fe80::ff:fe00:1")
+		h.unsecured(p.b.key.at(t, proxyAdvert(nobody, h.global, reply), p.wall, nil), send.ReasonCGA)
+		h.secured(p.b.key.at(t, proxyAdvert(nobody, h.global), p.wall, nil))
 		plain := p.b.say(proxyAdvert(p.b.local, h.global))
 		if d := h.secured(p.b.key.lacking(t, plain, ndp.OptCGA)); d.security.CGA || !d.security.Authorized {
 			t.Errorf("%+v", d.security)
