@@ -25,6 +25,8 @@ type Snapshot struct {
 	LBSAs     LBSAs      `json:"lbsas"`
 	Handovers []Handover `json:"handovers"` // the last ones, the latest first
 	Restart   *Restart   `json:"restart,omitempty"`
+	SEND      *SEND      `json:"send,omitempty"` // nil where no link has it
+	Fast      *Fast      `json:"fast,omitempty"`
 
 	// Counters by who keeps them ("lke", "rawip", "engine", "ra lan", ...) and by name.
 	Counters map[string]map[string]uint64 `json:"counters"`
@@ -97,6 +99,7 @@ type Link struct {
 	LinkLocal netip.Addr `json:"link_local,omitzero"`
 	Prefixes  []Prefix   `json:"prefixes"`
 	RA        RA         `json:"ra"`
+	SEND      *LinkSEND  `json:"send,omitempty"` // nil without it
 }
 
 // Prefix is one prefix that a link advertises.
@@ -154,10 +157,11 @@ type Binding struct {
 
 // Handover is one binding that was put in place.
 type Handover struct {
+	Protocol string     `json:"protocol"` // "lke" or "fmip"
 	Home     netip.Addr `json:"home"`
 	CareOf   netip.Addr `json:"care_of"`
 	Age      Seconds    `json:"age_s"`
-	RouterUS int64      `json:"router_us"`            // from the Binding Update read to forwarding in place, in microseconds
+	RouterUS int64      `json:"router_us"`            // from the (Fast) Binding Update read to forwarding in place, in microseconds
 	Finished Seconds    `json:"finished_s,omitempty"` // from then to the Finished message; 0 without it
 	Ended    string     `json:"ended,omitempty"`
 }
@@ -165,6 +169,7 @@ type Handover struct {
 // Restart tells what was taken up from an earlier process.
 type Restart struct {
 	LBSAs    int     `json:"lbsas"`
+	Keys     int     `json:"handover_keys,omitempty"`
 	Bindings int     `json:"bindings"`
 	Pause    Seconds `json:"pause_s"` // for which forwarding stood still; 0 with the kernel's tunnels
 }

@@ -27,6 +27,9 @@ func (s *Snapshot) WriteText(w io.Writer, all bool) error {
 		s.Links[i].text(&p)
 	}
 	s.nodes(&p)
+	if s.Fast != nil {
+		s.Fast.write(&p)
+	}
 	s.handovers(&p)
 	s.counters(&p, all)
 	s.findings(&p)
@@ -37,6 +40,9 @@ func (s *Snapshot) WriteText(w io.Writer, all bool) error {
 func (s *Snapshot) head(p *page) {
 	p.line("roamkeyd %s, process %d, up %s", s.Version, s.PID, Rough(time.Duration(s.Uptime)))
 	p.line("key     RSA %d, %s", s.Key.Bits, s.Key.Fingerprint)
+	if s.SEND != nil {
+		s.SEND.write(p)
+	}
 	p.line("engine  %s, %s, queue of %d", s.Engine.Name, count(s.Engine.Workers, "worker"), s.Engine.Queue)
 	p.line("tunnel  %s, device %s, MTU %d", s.Tunnel.Backend, s.Tunnel.Device, s.Tunnel.MTU)
 	for _, r := range s.Tunnel.Reasons {
@@ -73,6 +79,9 @@ func (l *Link) text(p *page) {
 	}
 	if l.LinkLocal.IsValid() {
 		p.line("  address %s", l.LinkLocal)
+	}
+	if l.SEND != nil {
+		l.SEND.write(p)
 	}
 	for _, x := range l.Prefixes {
 		note := "preferred " + lasting(x.Preferred) + ", valid " + lasting(x.Valid)
@@ -151,6 +160,10 @@ func (s *Snapshot) handovers(p *page) {
 			end += ", " + h.Ended
 		}
 		p.line("    -> %s", h.CareOf)
+		if h.Protocol == "fmip" {
+			p.line("    fast handover, forwarded within %d us%s", h.RouterUS, ended(h.Ended))
+			continue
+		}
 		p.line("    forwarded within %d us, %s", h.RouterUS, end)
 	}
 }

@@ -46,7 +46,7 @@ func sample() Snapshot {
 			{Home: addr(long + "3333"), CareOf: addr("2001:db8:bbbb:bbbb:cccc:dddd:eeee:3333"), Age: sec(61), RouterUS: 212, Finished: Seconds(12345 * time.Microsecond)},
 			{Home: addr(long + "4444"), CareOf: addr("2001:db8:bbbb:bbbb:cccc:dddd:eeee:4444"), Age: sec(90000), RouterUS: 999, Ended: "unreachable"},
 		},
-		Restart: &Restart{3, 1, Seconds(412 * time.Millisecond)},
+		Restart: &Restart{LBSAs: 3, Bindings: 1, Pause: Seconds(412 * time.Millisecond)},
 		Counters: map[string]map[string]uint64{
 			"lke":    {"requests": 18446744073709551615, "bad_hop_limit": 2, "never": 0, "a_name_that_is_longer_than_a_column": 7},
 			"engine": {"done": 5},

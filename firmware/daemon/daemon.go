@@ -15,15 +15,20 @@ import (
 	"github.com/roamkey/roamkey/drivers/engine"
 	"github.com/roamkey/roamkey/drivers/forward"
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/hold"
 	"github.com/roamkey/roamkey/drivers/hostnet"
+	"github.com/roamkey/roamkey/drivers/neighbors"
 	"github.com/roamkey/roamkey/drivers/rawip"
 	"github.com/roamkey/roamkey/firmware/config"
 	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/firmware/journal"
+	"github.com/roamkey/roamkey/mipsec/fmip"
+	"github.com/roamkey/roamkey/mipsec/handoverkey"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/advertise"
+	"github.com/roamkey/roamkey/ndp/certpath"
 )
 
 // Options are what Run needs.
@@ -62,8 +67,22 @@ type Daemon struct {
 	journal *journal.Journal
 	router  *lke.Router
 
+	lkeKey     *rsa.PrivateKey
 	publicKey  []byte // SPKI, as it stands in advertisements
 	modulusLen int
+
+	// What only links with SEND need; nil where there is none.
+	identity  *identity
+	neighbors neighbors.Driver
+	hold      hold.Holder
+	chains    []certpath.Chain
+	endpoints map[uint32]*link // by owner of RSA jobs
+	lastOwner uint32
+
+	keys     *handoverkey.Router
+	fast     *fmip.Router
+	peerKeys map[string][]byte        // by name of the neighbour
+	updated  map[netip.Addr]time.Time // when the Fast Binding Update came that is being worked on
 
 	links   []*link
 	leaving []*link   // those that the settings name no more, as long as they say goodbye
@@ -73,26 +92,28 @@ type Daemon struct {
 	linked  bool                // serve was called at least once
 	stale   map[string][]advertise.Record
 
-	inputs    []lke.Input // of the LKE router that wait for their turn
-	recordBuf []byte
-	received  time.Time               // when the packet that is being handled was read; zero between packets
-	errors    bucket                  // mobility headers that are answered with an error
-	events    bucket                  // events that are logged
-	told      uint64                  // of counters.unlogged, in the log
-	faults    [mobility.Faults]uint64 // mobility headers that no core owned, by mobility.Fault
-	counters  counters
-	handovers handovers
-	said      map[string]time.Time // complaints, so that one that repeats does not fill the log
-	findings  []control.Finding    // what was found at start and stays true
-	restart   *control.Restart     // what was taken up at start; nil if nothing
-	control   *control.Server
-	garbage   *collector
-	workers   int
+	inputs     []lke.Input // of the LKE router that wait for their turn
+	fastInputs []fmip.Input
+	recordBuf  []byte
+	received   time.Time               // when the packet that is being handled was read; zero between packets
+	errors     bucket                  // mobility headers that are answered with an error
+	events     bucket                  // events that are logged
+	told       uint64                  // of counters.unlogged, in the log
+	faults     [mobility.Faults]uint64 // mobility headers that no core owned, by mobility.Fault
+	counters   counters
+	handovers  handovers
+	said       map[string]time.Time // complaints, so that one that repeats does not fill the log
+	findings   []control.Finding    // what was found at start and stays true
+	restart    *control.Restart     // what was taken up at start; nil if nothing
+	control    *control.Server
+	garbage    *collector
+	workers    int
 
 	accessPoints map[string]accessPoints // by device: what their settings hide
 	accessRead   time.Time
 
-	asked chan func()
+	asked   chan func()
+	context context.Context // ends with the daemon; for what goes on in the background
 }
 
 // counters are the daemon's own; each driver and core keeps its own beside them.
@@ -101,6 +122,7 @@ type counters struct {
 	unsent     uint64 // packets that could not be sent
 	unserved   uint64 // packets of a link that is not served (any more)
 	unexpected uint64 // packets of a kind that nobody asked for
+	unwritten  uint64 // neighbour entries that could not be written
 	foreign    uint64 // mobility headers for somebody else
 	unlogged   uint64 // events that were too many for the log
 }
@@ -121,6 +143,9 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() St
 	if err := takeTurns(); err != nil { // a jail may refuse it
 		d.log.Debug("turns of threads", "err", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.context = ctx
 	if err := d.open(); err != nil {
 		// What was there before stays for the next start that succeeds, or belongs to a daemon that runs.
 		how := StopReal
@@ -130,8 +155,6 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal, stop func() St
 		return errors.Join(err, d.close(how))
 	}
 	defer func() { err = errors.Join(err, d.close(stop())) }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	go d.control.Serve(ctx)
 	go d.reloads(ctx, reload)
 	d.log.Info("running", "version", o.Version, "links", len(d.links), "tunnel", d.forward.Describe().Backend)
@@ -142,6 +165,7 @@ func newDaemon(o Options) *Daemon {
 	d := &Daemon{
 		options: o, config: o.Config, log: o.Log, now: bootTime, said: make(map[string]time.Time),
 		stale: make(map[string][]advertise.Record), asked: make(chan func()),
+		endpoints: make(map[uint32]*link), lastOwner: ownerLinks, updated: make(map[netip.Addr]time.Time), context: context.Background(),
 		errors: bucket{rate: 10, burst: 20},
 		events: bucket{rate: 10, burst: 100},
 	}
@@ -167,6 +191,14 @@ func (d *Daemon) open() error {
 	if err != nil {
 		return err
 	}
+	d.lkeKey = key
+	var sendKey *rsa.PrivateKey
+	if secures(d.config) {
+		if err := d.takeIdentity(); err != nil {
+			return err
+		}
+		sendKey = d.identity.private
+	}
 	// Only what is open is kept: close would take the nil pointer of a failed Open for something to be closed.
 	host, err := hostnet.Open()
 	if err != nil {
@@ -185,6 +217,11 @@ func (d *Daemon) open() error {
 	if d.forward, err = forward.Open(forward.Config{Backend: forward.Backend(g.Tunnel), Device: g.TunnelDevice, MTU: g.TunnelMTU}, d.guard); err != nil {
 		return err
 	}
+	if d.identity != nil {
+		if err := d.openSecure(); err != nil {
+			return err
+		}
+	}
 	for _, reason := range append(d.guard.Reasons(), d.forward.Describe().Reasons...) {
 		d.found(control.Note, reason, "")
 	}
@@ -192,7 +229,7 @@ func (d *Daemon) open() error {
 		d.workers = engine.Workers()
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
-	d.engine = engine.New(yielding{engine.NewSoftware(key, nil, padding(d.config.LKE.Padding), rand.Reader)}, d.workers, g.Queue)
+	d.engine = engine.New(yielding{engine.NewSoftware(key, sendKey, padding(d.config.LKE.Padding), rand.Reader)}, d.workers, g.Queue)
 	return d.begin(&key.PublicKey)
 }
 
@@ -223,7 +260,10 @@ func (d *Daemon) begin(key *rsa.PublicKey) error {
 	for _, l := range d.config.Links {
 		d.links = append(d.links, &link{config: l})
 	}
+	d.takePeerKeys()
 	d.router = lke.NewRouter(d.routerConfig())
+	d.keys = handoverkey.NewRouter(d.keysConfig())
+	d.fast = fmip.NewRouter(d.fastConfig())
 	return d.restore(entries)
 }
 
@@ -263,6 +303,16 @@ func (d *Daemon) close(how Stop) error {
 		d.goodbye()
 	}
 	leave := how == StopForRestart
+	if d.hold != nil {
+		errs = append(errs, d.hold.Close())
+	}
+	if d.neighbors != nil {
+		if leave {
+			errs = append(errs, d.neighbors.Leave())
+		} else {
+			errs = append(errs, d.neighbors.Close())
+		}
+	}
 	if d.engine != nil {
 		d.engine.Close()
 	}

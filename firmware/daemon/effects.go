@@ -92,8 +92,12 @@ func (d *Daemon) bind(b lke.Binding) {
 	err := d.forward.Bind(forward.Binding{Home: b.Home, Router: b.Router, CareOf: b.CareOf, Link: b.Link})
 	if err != nil {
 		d.complain("forward "+b.Home.String(), err)
-	} else if !d.received.IsZero() {
-		d.handovers.forwarding(b, time.Since(d.received))
+	} else {
+		if !d.received.IsZero() {
+			d.handovers.forwarding("lke", b.Home, b.CareOf, time.Since(d.received))
+		}
+		// A fast handover may have bound the same address: the newer of the two counts.
+		d.carryFast(d.fast.Release(d.now(), b.Home))
 	}
 	d.step(lke.Input{Kind: lke.InForwarding, Home: b.Home, Failed: err != nil})
 }

@@ -12,9 +12,10 @@ const keptHandovers = 16
 
 // handover is what is remembered of one binding that was put in place.
 type handover struct {
+	protocol     string // "lke" or "fmip"
 	home, careOf netip.Addr
 	at           time.Time     // boot clock
-	router       time.Duration // from the Binding Update read to forwarding in place
+	router       time.Duration // from the (Fast) Binding Update read to forwarding in place
 	finished     time.Duration // from then to the Finished message; 0 while it is missing
 	ended        string        // why it ended; empty while it stands
 }
@@ -26,22 +27,27 @@ type handovers struct {
 	now  func() time.Time
 }
 
-func (h *handovers) forwarding(b lke.Binding, took time.Duration) {
-	h.ring[h.n%keptHandovers] = handover{home: b.Home, careOf: b.CareOf, at: h.now(), router: took}
+func (h *handovers) forwarding(protocol string, home, careOf netip.Addr, took time.Duration) {
+	h.ring[h.n%keptHandovers] = handover{protocol: protocol, home: home, careOf: careOf, at: h.now(), router: took}
 	h.n++
 }
 
 // event notes what became of the latest handover of the event's address.
 func (h *handovers) event(e lke.Event) {
-	latest := h.latest(e.Home)
-	if latest == nil || latest.ended != "" {
-		return
-	}
 	switch e.Kind {
 	case lke.EventFinished:
-		latest.finished = h.now().Sub(latest.at)
+		if latest := h.latest(e.Home); latest != nil && latest.ended == "" {
+			latest.finished = h.now().Sub(latest.at)
+		}
 	case lke.EventUnreachable, lke.EventUnbound, lke.EventExpired:
-		latest.ended = e.Kind.String()
+		h.end(e.Home, e.Kind.String())
+	}
+}
+
+// end notes why the latest handover of an address ended.
+func (h *handovers) end(home netip.Addr, why string) {
+	if latest := h.latest(home); latest != nil && latest.ended == "" {
+		latest.ended = why
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 type identity struct {
 	private    *rsa.PrivateKey
 	params     cga.Params // the prefix is zero
+	hash       [16]byte   // by which messages name the key
 	sec        uint8
 	modulusLen int
 	ready      bool // the modifier is found
@@ -55,7 +56,7 @@ func loadIdentity(keyPath, stateDir string, sec uint8) (*identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public key of %s: %w", keyPath, err)
 	}
-	id := &identity{private: key, params: cga.Params{PublicKey: spki}, sec: sec, modulusLen: key.Size()}
+	id := &identity{private: key, params: cga.Params{PublicKey: spki}, hash: cga.KeyHash(spki), sec: sec, modulusLen: key.Size()}
 	for _, path := range modifierPaths(keyPath, stateDir) {
 		modifier, err := readModifier(path, spki, sec)
 		if err == nil {

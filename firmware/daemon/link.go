@@ -26,6 +26,7 @@ type link struct {
 	unknown error              // why it is not known whether an access point does
 	held    time.Time          // since when it could be served but for addresses that are to come; zero if it is served
 	until   time.Time          // when goodbye is over on a link that the settings name no more
+	secured *secured           // nil on a link without SEND
 }
 
 // plan is what the kernel's view and the settings say that a link should serve.
@@ -33,11 +34,12 @@ type plan struct {
 	lke     lke.Link
 	adverts advertise.Config
 	waiting string
+	secure  *securePlan // of a link with SEND, as soon as there can be any; it is what addresses come from, so that it is there before the link is served
 }
 
 // planLink resolves a configured link against what the kernel has. It decides nothing on time or state, so that it can be
 // called whenever anything changed.
-func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Finding, now time.Time) plan {
+func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Finding, id *identity, now time.Time) plan {
 	switch {
 	case !there:
 		return plan{waiting: "there is no interface " + c.Device}
@@ -47,11 +49,29 @@ func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Fin
 		return plan{waiting: c.Device + " has no Ethernet address"}
 	}
 	local := linkLocal(host)
+	var p plan
+	if c.Send == config.SendOff {
+		id = nil
+	} else {
+		switch {
+		case id == nil:
+			return plan{waiting: "send.key was not read: restart roamkeyd"}
+		case !id.ready:
+			return plan{waiting: id.waits()}
+		}
+		p.secure = planSecure(c, host, id, now)
+		local = p.secure.linkLocal
+		if !usable(host, local) {
+			p.waiting = "it makes sure that nobody else has " + local.String()
+			return p
+		}
+	}
 	if !local.IsValid() {
 		return plan{waiting: c.Device + " has no link-local address yet"}
 	}
-	prefixes := linkPrefixes(c, host, now)
-	p := plan{
+	prefixes := linkPrefixes(c, host, id, now)
+	p = plan{
+		secure: p.secure,
 		lke: lke.Link{
 			Name: c.Name, Index: host.Index, Hardware: host.Hardware, LinkLocal: local,
 			MaxLifetime: c.KeyLifetime,
@@ -70,12 +90,38 @@ func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Fin
 	return p
 }
 
+// planSecure says what a link with SEND needs: addresses that are CGAs of id, one link-local and one in each prefix.
+func planSecure(c config.Link, host hostnet.Link, id *identity, now time.Time) *securePlan {
+	p := &securePlan{index: host.Index, hardware: host.Hardware, linkLocal: id.address(linkLocalPrefix()), only: c.Send == config.SendOnly}
+	var prefixes []netip.Prefix
+	for _, prefix := range linkPrefixes(c, host, id, now) {
+		prefixes = append(prefixes, prefix.Prefix)
+	}
+	p.wanted = wantedAddresses(id, prefixes)
+	for _, a := range host.Addresses {
+		if !a.Failed && !a.Tentative && id.address(a.Prefix) != a.Addr {
+			p.others = append(p.others, a.Addr)
+		}
+	}
+	return p
+}
+
+// usable reports whether the interface has an address that can be used.
+func usable(host hostnet.Link, addr netip.Addr) bool {
+	for _, a := range host.Addresses {
+		if a.Addr == addr {
+			return !a.Tentative && !a.Failed
+		}
+	}
+	return false
+}
+
 // settleTime bounds how long a link that comes up is held back for addresses that are to come.
 const settleTime = 3 * time.Second
 
-// hold holds a link back that comes up with some of its addresses: hosts would be told that the prefixes of the others are
+// holdBack holds a link back that comes up with some of its addresses: hosts would be told that the prefixes of the others are
 // gone. It lasts until the addresses are there, and not longer than settleTime.
-func (d *Daemon) hold(l *link, p *plan, host hostnet.Link, now time.Time) {
+func (d *Daemon) holdBack(l *link, p *plan, host hostnet.Link, now time.Time) {
 	missing := ""
 	if p.waiting == "" && l.served.Index == 0 {
 		missing = l.missing(p, host)
@@ -89,7 +135,7 @@ func (d *Daemon) hold(l *link, p *plan, host hostnet.Link, now time.Time) {
 	}
 	if until := l.held.Add(settleTime); now.Before(until) {
 		d.settles = earlier(d.settles, until)
-		*p = plan{waiting: missing}
+		*p = plan{waiting: missing, secure: p.secure}
 	}
 }
 
@@ -98,6 +144,13 @@ func (l *link) missing(p *plan, host hostnet.Link) string {
 	for _, a := range host.Addresses {
 		if a.Tentative && !a.Failed {
 			return l.config.Device + " is making sure that nobody else has " + a.Addr.String()
+		}
+	}
+	if p.secure != nil {
+		for _, w := range p.secure.wanted {
+			if !usable(host, w.Addr()) {
+				return "it makes sure that nobody else has " + w.Addr().String()
+			}
 		}
 	}
 	if l.speaker == nil || !l.config.RA.PrefixesFromDevice {
@@ -123,7 +176,7 @@ func linkLocal(host hostnet.Link) netip.Addr {
 
 // linkPrefixes gives the prefixes to advertise: those of the settings, then those of the interface's own addresses. Each has
 // the router's address in it, if there is one: one of the settings before the interface's first.
-func linkPrefixes(c config.Link, host hostnet.Link, now time.Time) []advertise.Prefix {
+func linkPrefixes(c config.Link, host hostnet.Link, id *identity, now time.Time) []advertise.Prefix {
 	var all []advertise.Prefix
 	for _, p := range c.RA.Prefixes {
 		all = append(all, advertise.Prefix{
@@ -133,6 +186,10 @@ func linkPrefixes(c config.Link, host hostnet.Link, now time.Time) []advertise.P
 	if c.RA.PrefixesFromDevice {
 		for _, a := range host.Addresses {
 			if a.Prefix.Bits() != 64 || !ipv6.IsRoutableUnicast(a.Addr) || a.Failed || hasPrefix(all, a.Prefix.Masked()) {
+				continue
+			}
+			// Our own address follows from a prefix, and never the other way round.
+			if id != nil && id.address(a.Prefix) == a.Addr {
 				continue
 			}
 			p := advertise.Prefix{
@@ -153,7 +210,7 @@ func linkPrefixes(c config.Link, host hostnet.Link, now time.Time) []advertise.P
 		}
 	}
 	for i := range all {
-		all[i].Router = routerAddress(c, host, all[i].Prefix)
+		all[i].Router = routerAddress(c, host, id, all[i].Prefix)
 	}
 	return all
 }
@@ -163,7 +220,13 @@ func hasPrefix(all []advertise.Prefix, p netip.Prefix) bool {
 }
 
 // routerAddress gives the router's own address in a prefix. It has to be an address of the interface: binding updates go there.
-func routerAddress(c config.Link, host hostnet.Link, p netip.Prefix) netip.Addr {
+// On a link with SEND it is a CGA of the key that signs (RFC 5269 section 3.2), if there is one in that prefix.
+func routerAddress(c config.Link, host hostnet.Link, id *identity, p netip.Prefix) netip.Addr {
+	if id != nil && p.Bits() == 64 {
+		if own := id.address(p); usable(host, own) {
+			return own
+		}
+	}
 	var first netip.Addr
 	for _, a := range host.Addresses {
 		// The first address of a prefix is every router's (RFC 4291 section 2.6.1).

@@ -190,8 +190,8 @@ func TestLinkIsHeldForThreeSecondsAtTheMost(t *testing.T) {
 			held  bool
 		}{{0, true}, {2999 * time.Millisecond, true}, {3 * time.Second, false}} {
 			b.d.settles = time.Time{}
-			p := planLink(l.config, host, true, nil, now)
-			b.d.hold(l, &p, host, now.Add(c.after))
+			p := planLink(l.config, host, true, nil, nil, now)
+			b.d.holdBack(l, &p, host, now.Add(c.after))
 			if held := p.waiting != ""; held != c.held || held && b.d.settles != now.Add(settleTime) {
 				t.Errorf("after %v: waiting %q until %v", c.after, p.waiting, b.d.settles)
 			}
@@ -210,7 +210,7 @@ func TestSubnetRouterAnycastAddressIsNoRouterAddress(t *testing.T) {
 		"alone":          {[]string{"2001:db8:1::/64"}, "invalid IP"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := planLink(c, lan(tt.addrs...), true, nil, time.Time{})
+			p := planLink(c, lan(tt.addrs...), true, nil, nil, time.Time{})
 			if got := p.adverts.Prefixes[0].Router.String(); got != tt.want {
 				t.Errorf("router address %s, want %s", got, tt.want)
 			}
@@ -222,7 +222,7 @@ func TestSubnetRouterAnycastAddressIsNoRouterAddress(t *testing.T) {
 func TestStatusOfAnEndlessStalePrefix(t *testing.T) {
 	c := lanConfig(t, strings.ReplaceAll(settings, "DIR", "/x")).Links[0]
 	now := time.Unix(1000, 0)
-	p := planLink(c, lan("2001:db8:1::1/64"), true, nil, now)
+	p := planLink(c, lan("2001:db8:1::1/64"), true, nil, nil, now)
 	speaker, err := advertise.NewSpeaker(p.adverts)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/drivers/forward"
+	"github.com/roamkey/roamkey/mipsec/fmip"
+	"github.com/roamkey/roamkey/mipsec/handoverkey"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/ndp/advertise"
 )
@@ -18,6 +20,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	defer timer.Stop()
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
+	d.search()
 	beats := d.beats()
 	defer beats.Stop()
 	for {
@@ -34,10 +37,18 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.packet(r)
 		case r := <-d.socket.Packets():
 			d.packet(r)
+		case r := <-d.socket.Protected():
+			d.protected(r)
 		case result := <-d.engine.Results():
 			d.finished(&result)
 		case <-timer.C:
 			d.tick()
+		case a := <-d.asks():
+			d.resolve(a)
+		case a := <-d.drained():
+			d.stepFast(fmip.Input{Kind: fmip.InDrained, Home: a})
+		case modifier := <-d.identity.results():
+			d.identified(modifier)
 		case <-d.host.Changes():
 			d.relink()
 		case f := <-d.asked:
@@ -56,6 +67,10 @@ func (d *Daemon) loop(ctx context.Context) error {
 func (d *Daemon) arm(timer *time.Timer) {
 	next := earlier(d.router.Deadline(), d.settles)
 	d.speaking(func(l *link) { next = earlier(next, l.speaker.Deadline()) })
+	next = earlier(next, earlier(d.fast.Deadline(), d.keys.Deadline()))
+	for _, l := range d.endpoints {
+		next = earlier(next, l.secured.deadline())
+	}
 	for _, l := range d.leaving {
 		next = earlier(next, l.until)
 	}
@@ -90,6 +105,17 @@ func (d *Daemon) tick() {
 			d.speak(l, advertise.Input{Kind: advertise.InTick})
 		}
 	})
+	if due(d.fast.Deadline()) {
+		d.stepFast(fmip.Input{Kind: fmip.InTick, Wall: time.Now()})
+	}
+	if due(d.keys.Deadline()) {
+		d.stepKeys(handoverkey.Input{Kind: handoverkey.InTick})
+	}
+	for _, l := range d.links {
+		if l.secured != nil {
+			d.tickSecured(l, due)
+		}
+	}
 	relink := due(d.settles)
 	for _, l := range d.leaving {
 		relink = relink || due(l.until) || l.speaker.Phase() == advertise.Silent

@@ -7,8 +7,7 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/mipsec/mobility"
-	"github.com/roamkey/roamkey/ndp"
-	"github.com/roamkey/roamkey/ndp/advertise"
+	"github.com/roamkey/roamkey/ndp/send"
 )
 
 // packet hands one received packet to the core that it is for.
@@ -27,24 +26,6 @@ func (d *Daemon) packet(r *rawip.Received) {
 	}
 }
 
-// discovery takes Neighbour Discovery from served links. Which option means what depends on the message, so that each type
-// goes to one core.
-func (d *Daemon) discovery(p *ipv6.Packet) {
-	l := d.byIndex[p.Interface]
-	if l == nil || len(p.Payload) == 0 {
-		d.counters.unserved++
-		return
-	}
-	switch p.Payload[0] {
-	case ndp.TypeRouterSolicit, ndp.TypeRouterAdvert:
-		d.speak(l, advertise.Input{Kind: advertise.InPacket, Packet: p})
-	case ndp.TypeNeighborSolicit, ndp.TypeNeighborAdvert:
-		d.step(lke.Input{Kind: lke.InPacket, Packet: p})
-	default:
-		d.counters.unexpected++
-	}
-}
-
 // mobility takes mobility headers. Types 8 to 10 mean different things to different protocols; a core says by cheap checks
 // whether a packet is its own. What nobody owns gets the answer of RFC 6275 section 9.2, if it was for this router.
 func (d *Daemon) mobility(p *ipv6.Packet) {
@@ -55,6 +36,10 @@ func (d *Daemon) mobility(p *ipv6.Packet) {
 			in.IPsec = d.host.HasSA(p.HomeAddress)
 		}
 		d.step(in)
+		return
+	}
+	if d.fast.Owns(p) {
+		d.fastPacket(p, &send.Security{}, false)
 		return
 	}
 	if !d.own[p.Dst] {

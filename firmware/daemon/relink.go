@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/drivers/rawip"
+	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/ndp/advertise"
+	"github.com/roamkey/roamkey/ndp/send"
 )
 
 // relink looks at every configured link anew and makes what is served follow: sockets, speakers, the LKE core, the guard. It
@@ -22,8 +24,8 @@ func (d *Daemon) relink() {
 		if there && l.config.LKE {
 			l.refusal, l.unknown = d.hides(l.config.Device)
 		}
-		plans[i] = planLink(l.config, host, there, l.refusal, now)
-		d.hold(l, &plans[i], host, now)
+		plans[i] = planLink(l.config, host, there, l.refusal, d.identity, now)
+		d.holdBack(l, &plans[i], host, now)
 		if plans[i].waiting != l.waiting {
 			l.waiting = plans[i].waiting
 			if l.waiting != "" {
@@ -35,6 +37,9 @@ func (d *Daemon) relink() {
 			changed = true
 		}
 		l.host = host
+		if d.secure(l, &plans[i]) {
+			changed = true
+		}
 	}
 	if changed || !d.linked {
 		d.linked = true
@@ -48,16 +53,23 @@ func (d *Daemon) relink() {
 // serve tells the drivers and the LKE core which links there are.
 func (d *Daemon) serve() {
 	var sockets []rawip.Link
-	var names []string
+	var names, withSEND []string
 	d.byIndex = make(map[int]*link)
 	d.own = make(map[netip.Addr]bool)
 	var routers []netip.Addr
 	for _, l := range d.links {
+		if l.secured != nil {
+			withSEND = append(withSEND, l.config.Device)
+		}
+		// On a link with SEND there has to be an ear before there is an address.
+		if l.served.Index == 0 && l.secured == nil {
+			continue
+		}
+		d.byIndex[l.host.Index] = l
+		sockets = append(sockets, rawip.Link{Index: l.host.Index, Name: l.config.Device, Hardware: l.host.Hardware})
 		if l.served.Index == 0 {
 			continue
 		}
-		d.byIndex[l.served.Index] = l
-		sockets = append(sockets, rawip.Link{Index: l.served.Index, Name: l.config.Device, Hardware: l.served.Hardware})
 		names = append(names, l.config.Device)
 		for _, p := range l.served.Prefixes {
 			routers = append(routers, p.Router)
@@ -77,7 +89,11 @@ func (d *Daemon) serve() {
 	if err := d.guard.SetRouters(routers, names); err != nil {
 		d.complain("guard", err)
 	}
+	if err := d.guard.SetSecured(withSEND); err != nil {
+		d.complain("guard", err)
+	}
 	d.carry(d.router.Reconfigure(d.now(), d.routerConfig()))
+	d.carryFast(d.fast.Reconfigure(d.now(), d.fastConfig()))
 }
 
 // advertise makes the link's speaker follow its plan.
@@ -97,6 +113,9 @@ func (d *Daemon) advertise(l *link, p plan) {
 		c.Capability = &advertise.Capability{MaximumLifetime: l.config.KeyLifetime, PublicKey: d.publicKey}
 	}
 	c.CodePoints = d.config.CodePoints.ND
+	if p.secure != nil {
+		c.Reserve = send.Overhead(len(d.identity.params.PublicKey), d.identity.modulusLen)
+	}
 	steady(c.Prefixes, l.planned.Prefixes)
 	if reflect.DeepEqual(c, l.planned) {
 		return
@@ -110,6 +129,10 @@ func (d *Daemon) advertise(l *link, p plan) {
 		}
 		l.speaker = speaker
 		l.speaker.Restore(d.now(), d.stale[l.config.Name])
+		if former := linkLocal(l.host); p.secure != nil && former.IsValid() && former != c.LinkLocal {
+			// Hosts may know this router by the address that it had without SEND.
+			l.speaker.Left(former, l.host.Hardware)
+		}
 		delete(d.stale, l.config.Name)
 	} else {
 		effects, err := l.speaker.Reconfigure(d.now(), c)
@@ -138,12 +161,23 @@ func (d *Daemon) voice(l *link, effects []advertise.Effect) {
 		e := &effects[i]
 		switch e.Kind {
 		case advertise.EffectSend:
-			if err := d.socket.SendLink(e.Link, e.LinkDst, e.Packet); err != nil {
-				d.counters.unsent++
-				d.log.Debug("send advertisement", "link", l.config.Name, "err", err)
-			}
+			d.sayAdvert(l, e)
 		case advertise.EffectReport:
 			d.log.Warn(e.Event.Kind.String(), "link", l.config.Name, "router", e.Event.Router, "hardware", e.Event.Hardware.String(), "what", e.Event.Detail)
 		}
 	}
+}
+
+// sayAdvert sends an advertisement. One that answers a host alone copies the nonce of its solicitation.
+func (d *Daemon) sayAdvert(l *link, e *advertise.Effect) {
+	if l.secured == nil {
+		d.sendLink(l, e.LinkDst, e.Packet)
+		return
+	}
+	var nonce []byte
+	source := ipv6.LinkAddr{} // an advertisement to all is nobody's wish
+	if dst := netip.AddrFrom16([16]byte(e.Packet[24:40])); !dst.IsMulticast() {
+		nonce, source = l.secured.asked.answers(d.now(), dst)
+	}
+	d.say(l, e.LinkDst, e.Packet, nonce, source)
 }

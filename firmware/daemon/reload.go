@@ -39,7 +39,13 @@ func (d *Daemon) reload(c *config.Config) {
 	c.Global.Tunnel, c.Global.TunnelDevice, c.Global.TunnelMTU = d.config.Global.Tunnel, d.config.Global.TunnelDevice, d.config.Global.TunnelMTU
 	c.Global.Workers, c.Global.Queue = d.config.Global.Workers, d.config.Global.Queue
 	c.LKE.Padding = d.config.LKE.Padding
+	c.Send.Key, c.Send.Sec = d.config.Send.Key, d.config.Send.Sec
 	d.config = c
+	if d.identity != nil {
+		d.takeCertificates()
+	}
+	d.takePeerKeys()
+	d.keys.Reconfigure(d.now(), d.keysConfig())
 	if d.options.Level != nil {
 		d.options.Level.Set(c.Global.LogLevel)
 	}
@@ -85,6 +91,13 @@ func fixed(before, after *config.Config) []string {
 		{"workers", old.Workers != new.Workers},
 		{"queue", old.Queue != new.Queue},
 		{"padding", before.LKE.Padding != after.LKE.Padding},
+		{"key", before.Send.Key != after.Send.Key},
+		{"sec", before.Send.Sec != after.Send.Sec},
+		{"buffer", before.Fast.Buffer != after.Fast.Buffer},
+		{"buffer_packets", before.Fast.BufferPackets != after.Fast.BufferPackets},
+		{"buffer_octets", before.Fast.BufferOctets != after.Fast.BufferOctets},
+		{"buffer_total", before.Fast.BufferTotal != after.Fast.BufferTotal},
+		{"drain_percent", before.Fast.DrainPercent != after.Fast.DrainPercent},
 	} {
 		if o.changed {
 			names = append(names, o.name)

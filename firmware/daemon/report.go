@@ -3,9 +3,11 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/roamkey/roamkey/firmware/control"
+	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/lke"
 )
 
@@ -47,21 +49,32 @@ func (d *Daemon) report(e lke.Event) {
 	case lke.EventRequested, lke.EventAcknowledge, lke.EventDADStarted, lke.EventReplayed, lke.EventUpdated:
 		level = slog.LevelDebug
 	}
+	d.tell(level, e.Kind.String(), "home", e.Home, "careof", e.CareOf, "node", e.Node, "why", e.Detail)
+}
+
+// tell logs an event, without those of its attributes that say nothing.
+func (d *Daemon) tell(level slog.Level, what string, attrs ...any) {
 	if !d.log.Enabled(context.Background(), level) || !d.worthTelling(level) {
 		return
 	}
-	attrs := make([]any, 0, 10)
-	attrs = append(attrs, "home", e.Home)
-	if e.CareOf.IsValid() {
-		attrs = append(attrs, "careof", e.CareOf)
+	said := make([]any, 0, len(attrs))
+	for i := 0; i+1 < len(attrs); i += 2 {
+		switch v := attrs[i+1].(type) {
+		case netip.Addr:
+			if v.IsValid() {
+				said = append(said, attrs[i], v)
+			}
+		case ipv6.LinkAddr:
+			if !v.IsZero() {
+				said = append(said, attrs[i], v.String())
+			}
+		case string:
+			if v != "" {
+				said = append(said, attrs[i], v)
+			}
+		}
 	}
-	if !e.Node.IsZero() {
-		attrs = append(attrs, "node", e.Node.String())
-	}
-	if e.Detail != "" {
-		attrs = append(attrs, "why", e.Detail)
-	}
-	d.log.Log(context.Background(), level, e.Kind.String(), attrs...)
+	d.log.Log(context.Background(), level, what, said...)
 }
 
 // worthTelling limits how many events are logged: strangers can bring them about, and a router's log is short. Whoever looks

@@ -10,6 +10,8 @@ import (
 
 	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/firmware/journal"
+	"github.com/roamkey/roamkey/mipsec/fmip"
+	"github.com/roamkey/roamkey/mipsec/handoverkey"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/ndp/advertise"
 )
@@ -21,6 +23,8 @@ const kindPrefixes = 2
 // forwarding never stopped; otherwise the pause since that process was last seen alive is noted.
 func (d *Daemon) restore(entries []journal.Entry) error {
 	var records []lke.Record
+	var keys []handoverkey.Record
+	var fast []fmip.Record
 	bound := false
 	for _, e := range entries {
 		switch e.Kind {
@@ -32,6 +36,15 @@ func (d *Daemon) restore(entries []journal.Entry) error {
 			}
 			records = append(records, r)
 			bound = bound || r.Bound
+		case kindKey:
+			if r, err := parseKey(e.Value); err == nil {
+				keys = append(keys, r)
+			}
+		case kindFast:
+			if r, err := parseFast(e.Value); err == nil {
+				fast = append(fast, r)
+				bound = bound || r.Bound
+			}
 		case kindPrefixes:
 			if prefixes, err := parsePrefixes(e.Value); err == nil {
 				d.stale[string(e.Key)] = prefixes
@@ -48,6 +61,11 @@ func (d *Daemon) restore(entries []journal.Entry) error {
 	for i := range records {
 		clear(records[i].Key[:])
 	}
+	d.carryKeys(d.keys.Restore(d.now(), keys))
+	for i := range keys {
+		clear(keys[i].Key[:])
+	}
+	d.carryFast(d.fast.Restore(d.now(), fast))
 	var keep []netip.Addr
 	d.router.Associations(func(a lke.Association) bool {
 		if a.State == "bound" {
@@ -55,19 +73,23 @@ func (d *Daemon) restore(entries []journal.Entry) error {
 		}
 		return true
 	})
+	d.fast.Bindings(func(b fmip.Binding, _ time.Time) bool {
+		keep = append(keep, b.Home)
+		return true
+	})
 	if err := d.forward.Keep(keep); err != nil {
 		d.complain("remove stale tunnels", err)
 	}
-	if len(records) == 0 {
+	if len(records)+len(keys) == 0 {
 		return nil
 	}
-	d.restart = &control.Restart{LBSAs: len(records), Bindings: len(keep)}
+	d.restart = &control.Restart{LBSAs: len(records), Keys: d.keys.Len(), Bindings: len(keep)}
 	if bound && len(adopted) == 0 {
 		pause := d.sinceBeat()
 		d.restart.Pause = control.Seconds(pause)
 		d.log.Warn("forwarding stood still over the restart", "ms", pause.Milliseconds())
 	}
-	d.log.Info("took up what an earlier process left", "associations", len(records), "bindings", len(keep))
+	d.log.Info("took up what an earlier process left", "associations", len(records), "handover_keys", d.keys.Len(), "bindings", len(keep))
 	return nil
 }
 

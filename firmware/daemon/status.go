@@ -11,6 +11,7 @@ import (
 
 	"github.com/roamkey/roamkey/drivers/hostnet"
 	"github.com/roamkey/roamkey/firmware/control"
+	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp/advertise"
@@ -31,15 +32,18 @@ func (d *Daemon) listen() error {
 
 // publish hands an event to those who watch.
 func (d *Daemon) publish(e lke.Event) {
+	d.publishEvent(control.Event{Time: time.Now(), Kind: e.Kind.String(), Home: e.Home, CareOf: e.CareOf, Router: e.Router, Detail: e.Detail}, e.Link, e.Node)
+}
+
+func (d *Daemon) publishEvent(out control.Event, link int, node ipv6.LinkAddr) {
 	if d.control == nil || !d.control.Watched() {
 		return
 	}
-	out := control.Event{Time: time.Now(), Kind: e.Kind.String(), Home: e.Home, CareOf: e.CareOf, Router: e.Router, Detail: e.Detail}
-	if l := d.byIndex[e.Link]; l != nil {
+	if l := d.byIndex[link]; l != nil {
 		out.Link = l.config.Name
 	}
-	if !e.Node.IsZero() {
-		out.Node = e.Node.String()
+	if !node.IsZero() {
+		out.Node = node.String()
 	}
 	d.control.Publish(out)
 }
@@ -59,13 +63,14 @@ func (d *Daemon) snapshot() control.Snapshot {
 	}
 	info := d.forward.Describe()
 	s.Tunnel = control.Tunnel{Backend: string(info.Backend), Device: info.Device, MTU: info.MTU, Reasons: info.Reasons}
+	s.SEND, s.Fast = d.sendStatus(), d.fastStatus(now)
 	for _, l := range d.links {
 		s.Links = append(s.Links, l.status(now))
 		s.Findings = append(s.Findings, l.findings()...)
 	}
 	d.handovers.each(func(h *handover) {
 		s.Handovers = append(s.Handovers, control.Handover{
-			Home: h.home, CareOf: h.careOf, Age: control.Seconds(now.Sub(h.at)), RouterUS: max(h.router.Microseconds(), 1),
+			Protocol: h.protocol, Home: h.home, CareOf: h.careOf, Age: control.Seconds(now.Sub(h.at)), RouterUS: max(h.router.Microseconds(), 1),
 			Finished: control.Seconds(h.finished), Ended: h.ended,
 		})
 	})
@@ -109,7 +114,22 @@ func (d *Daemon) allCounters() map[string]map[string]uint64 {
 	collect("guard", d.guard.Counters)
 	collect("hostnet", d.host.Counters)
 	collect("daemon", d.ownCounters)
+	if d.identity != nil {
+		collect("handoverkey", d.keys.Counters)
+		collect("fmip", d.fast.Counters)
+	}
+	if d.neighbors != nil {
+		collect("neighbors", d.neighbors.Counters)
+	}
+	if d.hold != nil {
+		collect("hold", d.hold.Counters)
+	}
 	for _, l := range d.links {
+		if s := l.secured; s != nil {
+			collect("send "+l.config.Name, s.endpoint.Counters)
+			collect("neighbor "+l.config.Name, s.cache.Counters)
+			collect("path "+l.config.Name, s.server.Counters)
+		}
 		if l.speaker != nil {
 			collect("ra "+l.config.Name, l.speaker.Counters)
 		}
@@ -137,6 +157,7 @@ func (l *link) status(now time.Time) control.Link {
 	out := control.Link{
 		Name: l.config.Name, Device: l.config.Device, Served: l.served.Index != 0, Waiting: l.waiting,
 		LKE: l.config.LKE, LinkLocal: l.served.LinkLocal, Prefixes: []control.Prefix{},
+		SEND: l.sendStatus(),
 	}
 	if l.config.LKE && l.served.Index != 0 && l.served.Refuse {
 		out.Refused = "Duplicate Address Detection is hidden on it, see the findings"

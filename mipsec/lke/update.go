@@ -261,6 +261,21 @@ func (r *Router) unbind(n *routerNode, kind EventKind, detail string) netip.Addr
 	return e.CareOf
 }
 
+// Release gives up the binding of home because another protocol has bound it: the newest authentic binding counts. There is no
+// EffectUnbind among the effects, for what is forwarded now is the other's. The association stays.
+func (r *Router) Release(now time.Time, home netip.Addr) []Effect {
+	r.runTimers(r.clock.At(now))
+	if n := r.nodes[home]; n != nil && n.lbsa != nil && n.bound() {
+		e := r.event(EventUnbound, n, "another protocol forwards the address")
+		r.count.add(countUnbound)
+		n.update, n.lbsa.binding = nil, nil
+		r.report(e)
+		r.save(n)
+		r.settle(n)
+	}
+	return r.takeEffects()
+}
+
 // bindingDue does what the moment asks for of n's binding.
 func (r *Router) bindingDue(now pacing.Time, n *routerNode) {
 	b := n.lbsa.binding

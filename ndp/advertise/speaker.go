@@ -166,6 +166,14 @@ func (s *Speaker) Reconfigure(now time.Time, cfg Config) ([]Effect, error) {
 	return s.run(now, effects), nil
 }
 
+// Left notes that this router has advertised from addr before there was this speaker: hosts are told that it is no router any
+// more when the speaker starts. To be called before InStart.
+func (s *Speaker) Left(addr netip.Addr, hardware ipv6.LinkAddr) {
+	if addr != s.cfg.LinkLocal {
+		s.leave(addr, hardware)
+	}
+}
+
 // leave notes that advertisements no longer come from addr.
 func (s *Speaker) leave(addr netip.Addr, hardware ipv6.LinkAddr) {
 	kept := s.leaving[:0]

@@ -1,0 +1,106 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/roamkey/roamkey/drivers/hold"
+	"github.com/roamkey/roamkey/firmware/config"
+	"github.com/roamkey/roamkey/firmware/control"
+	"github.com/roamkey/roamkey/mipsec/fmip"
+	"github.com/roamkey/roamkey/mipsec/handoverkey"
+	"github.com/roamkey/roamkey/ndp/neighbor"
+)
+
+// sendStatus tells of the key and certificate of SEND; nil where no link has SEND.
+func (d *Daemon) sendStatus() *control.SEND {
+	if d.identity == nil {
+		return nil
+	}
+	s := &control.SEND{
+		Key: control.Key{Path: d.config.Send.Key, Bits: 8 * d.identity.modulusLen, Fingerprint: control.Fingerprint(d.identity.params.PublicKey)},
+		Sec: int(d.identity.sec), Making: d.identity.waits(),
+	}
+	for i := range d.chains {
+		c := &d.chains[i]
+		s.Certificate = &control.Certificate{
+			Path: d.config.Send.Certificate, Length: len(c.Certificates), Prefixes: c.Prefixes, NotAfter: c.NotAfter, Ours: c.KeyHash == d.identity.hash,
+		}
+	}
+	return s
+}
+
+// fastStatus tells of handover keys and fast handovers; nil where no link has them.
+func (d *Daemon) fastStatus(now time.Time) *control.Fast {
+	if d.identity == nil {
+		return nil
+	}
+	f := &control.Fast{Keys: d.keys.Len()}
+	d.keys.Grants(func(g handoverkey.Grant) bool {
+		f.KeyList = append(f.KeyList, control.HandoverKey{Home: g.Home, AT: g.AT, Expires: control.Seconds(g.Expires.Sub(now))})
+		return len(f.KeyList) < control.MaxListed
+	})
+	d.fast.Bindings(func(b fmip.Binding, until time.Time) bool {
+		f.Bindings = append(f.Bindings, control.FastBinding{Home: b.Home, Router: b.Router, Exit: b.CareOf, Expires: control.Seconds(until.Sub(now))})
+		return len(f.Bindings) < control.MaxListed
+	})
+	if d.hold != nil {
+		d.hold.Held(func(h hold.Status) bool {
+			f.Held = append(f.Held, control.Held{Addr: h.Addr, Packets: h.Packets, Octets: h.Octets, Dropped: h.Dropped, Draining: h.Draining})
+			return len(f.Held) < control.MaxListed
+		})
+	}
+	for i := range d.config.Neighbors {
+		n := &d.config.Neighbors[i]
+		out := control.Neighbor{Name: n.Name, Router: n.Address, Fast: n.Fast, Protection: n.Protection.String()}
+		switch {
+		case !n.Fast:
+		case n.Protection == config.ProtectKey && d.peerKeys[n.Name] == nil:
+			out.Fast, out.Problem = false, "its key "+n.Key+" could not be read"
+		case n.Protection == config.ProtectIPsec && !d.covered(n):
+			out.Problem = "no IPsec policy covers the messages between the two"
+		case n.Protection == config.Unprotected:
+			out.Problem = "nothing protects the messages between the two"
+		}
+		f.Neighbors = append(f.Neighbors, out)
+	}
+	return f
+}
+
+// covered reports whether a policy of the kernel covers the messages to and from a neighbour, from whichever address of ours.
+func (d *Daemon) covered(n *config.Neighbor) bool {
+	for _, l := range d.links {
+		for _, p := range l.served.Prefixes {
+			if p.Router.IsValid() && d.host.Covers(p.Router, n.Address) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sendStatus tells of SEND on one link; nil where it has none.
+func (l *link) sendStatus() *control.LinkSEND {
+	if l.config.Send == config.SendOff {
+		return nil
+	}
+	out := &control.LinkSEND{Mode: l.config.Send.String()}
+	s := l.secured
+	if s == nil {
+		return out
+	}
+	out.Peers = s.endpoint.Peers()
+	out.Verifying, out.Signing = s.endpoint.Waiting()
+	s.cache.Addresses(func(a neighbor.Address) bool {
+		out.Addresses = append(out.Addresses, control.OwnAddress{Addr: a.Addr, Tentative: a.Tentative, CGA: !a.Plain})
+		return true
+	})
+	s.cache.Entries(func(e neighbor.Entry) bool {
+		if e.Secured {
+			out.Secured++
+		} else {
+			out.Unsecured++
+		}
+		return true
+	})
+	return out
+}
