@@ -273,6 +273,12 @@ func TestOwnAddresses(t *testing.T) {
 		}
 		signedBy(t, p.b.secured(msg), p.a.key)
 	}
+	// With Sec 1 (testdata/vectors.json, cga_sec1).
+	v := readVectors(t)
+	first := p.lab.node(vectorKey(), func(cfg *send.Config) {
+		cfg.Identity.Params.Modifier, cfg.Identity.Sec = [16]byte(v.Sec1.Modifier), 1
+	})
+	signedBy(t, p.b.secured(first.say(advert(v.Sec1.Address, ipv6.AllNodes()))), vectorKey())
 	// More addresses than are remembered.
 	for i := range 100 {
 		prefix := netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 9, byte(i)}), 64)
@@ -313,6 +319,7 @@ func TestConfig(t *testing.T) {
 		"identity":           func(c *send.Config) { c.Identity.Params.PublicKey = []byte{1} },
 		"identity, modulus":  func(c *send.Config) { c.Identity.ModulusLen = 256 },
 		"identity, sec":      func(c *send.Config) { c.Identity.Sec = 8 },
+		"identity, no work":  func(c *send.Config) { c.Identity.Sec = 1 },
 		"identity, trailing": func(c *send.Config) { c.Identity.Params.PublicKey = append(bytes.Clone(p.a.key.spki), 0) },
 	} {
 		cfg := p.a.cfg

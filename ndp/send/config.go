@@ -148,8 +148,14 @@ func complete(cfg Config) (Config, error) {
 		return cfg, fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
 	id.ModulusLen = orDefault(id.ModulusLen, len(key.Modulus))
-	if n != len(id.Params.PublicKey) || id.ModulusLen != len(key.Modulus) || id.Sec > 7 {
+	if n != len(id.Params.PublicKey) || id.ModulusLen != len(key.Modulus) || id.Sec > cga.MaxSec {
 		return cfg, ErrIdentity
+	}
+	// A modifier without the work that sec asks for would make addresses that nobody believes.
+	first := id.Params
+	first.Collisions = 0
+	if err := cga.Verify(first.Address(id.Sec), first); err != nil {
+		return cfg, fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
 	return cfg, nil
 }

@@ -35,7 +35,7 @@ func failing(t *testing.T, p pair) map[send.Reason][]byte {
 		send.ReasonKey:             bySize(t, p, &rsaKey{spki: badKey}),
 		send.ReasonKeySmall:        bySize(t, p, publicOnly(t, 1023)),
 		send.ReasonKeyLarge:        bySize(t, p, publicOnly(t, 2049)),
-		send.ReasonCGA:             p.a.key.seal(t, with(t, solicit(p.b.global, p.a.local), cgaOption(p.a.key, "fe80::/64"), stampOption(p.lab), ndp.NonceOption(make([]byte, 6)))),
+		send.ReasonCGA:             p.a.key.at(t, solicit(p.b.global, p.a.local), p.wall, make([]byte, 6)),
 		send.ReasonSignatureLength: short,
 		send.ReasonSignature:       recheck(forged),
 	}
@@ -185,7 +185,8 @@ func TestOtherLink(t *testing.T) {
 func TestForeignKey(t *testing.T) {
 	p := newPair(t)
 	c := strangeKey()
-	ns := with(t, solicit(p.a.local, p.b.local), cgaOption(p.a.key, "fe80::/64"), stampOption(p.lab), ndp.NonceOption(make([]byte, 6)))
+	ns := with(t, solicit(p.a.local, p.b.local), cgaOption(p.a.key, "fe80::/64"), stampOption(p.lab),
+		ndp.NonceOption(make([]byte, 6)))
 	p.b.drops(c.seal(t, ns), "dropped_key_hash")
 	// The stranger's signature under the owner's key hash.
 	msg := c.seal(t, ns)

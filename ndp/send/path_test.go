@@ -83,7 +83,8 @@ func TestPathTellsTheKey(t *testing.T) {
 		t.Fatalf("%+v, asked %d", got, len(h.paths))
 	}
 	got := h.certify(router, true, certified...)
-	if len(got) != 1 || !got[0].security.Authorized || got[0].security.CGA || !bytes.Equal(got[0].security.PublicKey, router.key.spki) {
+	if len(got) != 1 || !got[0].security.Authorized || got[0].security.CGA ||
+		!bytes.Equal(got[0].security.PublicKey, router.key.spki) {
 		t.Fatalf("%+v; %s", got, h.nonzero())
 	}
 	// The same with a wrong signature: the path does not make it better.

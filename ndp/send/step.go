@@ -28,10 +28,11 @@ type Input struct {
 	Wall   time.Time // wall-clock time, for timestamps
 
 	// Octets are a whole unsigned IPv6 packet with a message of SEND and no option of it; its source is a CGA of ours or
-	// ::. They are not changed and not kept. From another source it leaves unsigned in mixed mode, and not at all on a
-	// link that is secured-only; what is said for another's address (NA of a proxy, DAD for another) always leaves unsigned. A solicitation gets a fresh nonce, whose answers are then recognized;
-	// Answers is the nonce of the secured solicitation that an advertisement answers, nil if none. Source is whom a fair
-	// queue counts the signature to: the station that is answered; zero: ourselves. Cookie comes back in EffectSend.
+	// ::. They are not changed and not kept. From another source it leaves unsigned in mixed mode, and not at all on a link
+	// that is secured-only; what is said for another's address (NA of a proxy, DAD for another) always leaves unsigned. A
+	// solicitation gets a fresh nonce, whose answers are then recognized; Answers is the nonce of the secured solicitation
+	// that an advertisement answers, nil if none. Source is whom a fair queue counts the signature to: the station that is
+	// answered; zero: ourselves. Cookie comes back in EffectSend.
 	Octets  []byte
 	LinkDst ipv6.LinkAddr
 	Answers []byte
@@ -139,7 +140,7 @@ type EventKind uint8
 const (
 	EventClockUnset EventKind = iota + 1 // the wall clock is before 2020: Detail; told once
 	EventClockBack                       // the wall clock went back so far that peers will not take our timestamps: Detail
-	EventNotSigned                       // a message of ours was not sent, or unsigned: Addr is its source or DAD target, Detail
+	EventNotSigned                       // a message of ours was not sent, or unsigned: Addr (source or DAD target), Detail
 	EventNoPath                          // no certification path for the router at Addr
 	eventCount
 )

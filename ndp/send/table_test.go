@@ -395,7 +395,8 @@ func TestUnsignedAddressInMixedMode(t *testing.T) {
 	plain := netip.MustParseAddr("2001:db8:1:2::1")
 	packet := advert(plain, p.b.local)
 	got := p.a.say(packet, answering(make([]byte, 6)))
-	if !bytes.Equal(got, packet) || p.a.counters()["sent_unsigned"] != 1 || len(p.a.events) != 1 || p.a.events[0].Addr != plain {
+	if !bytes.Equal(got, packet) || p.a.counters()["sent_unsigned"] != 1 || len(p.a.events) != 1 ||
+		p.a.events[0].Addr != plain {
 		t.Errorf("%x; %s %+v", got, p.a.nonzero(), p.a.events)
 	}
 }

@@ -33,6 +33,10 @@ type vectors struct {
 	CGA struct {
 		Modifier octets
 	} `json:"cga_sec0"`
+	Sec1 struct {
+		Modifier octets     `json:"final_modifier"`
+		Address  netip.Addr `json:"address_cc0"`
+	} `json:"cga_sec1"`
 	NS  signedVector `json:"send_ns"`
 	DAD signedVector `json:"send_dad_ns"`
 }
