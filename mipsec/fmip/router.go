@@ -27,9 +27,9 @@ type Router struct {
 	nodes      map[netip.Addr]*leaver // that we are the PAR of, by previous care-of address
 	nodeTimers pacing.Timers[*leaver]
 
-	arrivals      map[netip.Addr]*arrival // that we are the NAR of, by each address that is watched for them
+	arrivals      map[netip.Addr]*arrival // that we are the NAR of, by the address that is watched for them
+	visits        map[visitKey]*arrival   // the same, by the node
 	arrivalTimers pacing.Timers[*arrival]
-	arriving      int // number of arrivals
 
 	initiations map[uint16]*leaver // by the sequence number of their HI
 
@@ -60,7 +60,7 @@ func NewRouter(cfg RouterConfig) *Router {
 	r := &Router{
 		links: make(map[string]*servedLink), nodes: make(map[netip.Addr]*leaver), arrivals: make(map[netip.Addr]*arrival),
 		solicits: make(map[uint64]*solicit), soliciting: make(map[netip.Addr]*solicit),
-		initiations: make(map[uint16]*leaver),
+		visits: make(map[visitKey]*arrival), initiations: make(map[uint16]*leaver),
 	}
 	r.configure(cfg)
 	return r

@@ -137,19 +137,18 @@ func (r *Router) decide(now pacing.Time, q *arrivalRequest) (code uint8, supplie
 	case q.code == 1:
 		return r.vouch(now, q, link)
 	}
-	if a := r.sameArrival(q); a != nil {
-		r.count.add(countArrivalsAgain)
-		a.peer, a.seq = q.peer, q.seq
-		return a.code, a.supplied(), countNone
-	}
-	if old := r.arrivalOf(q, link); old != nil {
-		if old.goesOn(q) {
+	if old := r.visits[visitKey{q.previous, q.node}]; old != nil {
+		switch {
+		case old.peer == q.peer && old.seq == q.seq && old.proposed == q.careOf:
+			r.count.add(countArrivalsAgain) // the HI came again: so does the answer
+			return old.code, old.supplied(), countNone
+		case old.goesOn(q):
 			r.expectAgain(now, old, q)
 			return old.code, old.supplied(), countNone
 		}
 		r.endArrival(old, "a newer handover of the node")
 	}
-	if r.arriving >= r.cfg.MaxNodes {
+	if len(r.arrivals) >= r.cfg.MaxNodes {
 		return mobility.HandoverResources, netip.Addr{}, dropAcceptNodes
 	}
 	a := &arrival{
@@ -180,25 +179,10 @@ func (a *arrival) supplied() netip.Addr {
 	return netip.Addr{}
 }
 
-// sameArrival finds what an HI that is sent again was taken for before.
-func (r *Router) sameArrival(q *arrivalRequest) *arrival {
-	for _, addr := range [...]netip.Addr{q.careOf, q.previous} {
-		a := r.arrivals[addr]
-		if a != nil && a.peer == q.peer && a.seq == q.seq && a.node == q.node && a.proposed == q.careOf && a.previous == q.previous {
-			return a
-		}
-	}
-	return nil
-}
-
-// arrivalOf finds an earlier arrival of the same node, which a new one replaces.
-func (r *Router) arrivalOf(q *arrivalRequest, link *servedLink) *arrival {
-	for _, addr := range [...]netip.Addr{q.careOf, q.previous} {
-		if a := r.arrivals[addr]; a != nil && a.link == link && a.node == q.node && a.previous == q.previous {
-			return a
-		}
-	}
-	return nil
+// visitKey is what a node is known by that is to arrive: one of its addresses, and its link-layer address.
+type visitKey struct {
+	previous netip.Addr
+	node     ipv6.LinkAddr
 }
 
 // goesOn reports whether a new HI asks for what is prepared already: then what is kept must not be lost.
@@ -278,9 +262,9 @@ func (r *Router) canRoute(link *servedLink, q *arrivalRequest) bool {
 
 // expect prepares for the node: its packets are kept, and its address is asked about and then defended until it comes.
 func (r *Router) expect(now pacing.Time, a *arrival, q *arrivalRequest) {
-	r.arriving++
 	r.count.add(countArrivals)
 	r.arrivals[a.watched()] = a
+	r.visits[visitKey{a.previous, a.node}] = a
 	index := a.link.Index
 	r.report(Event{
 		Kind: EventInitiated, Home: a.previous, CareOf: a.watched(), Node: a.node, Link: index, Router: a.router(),
@@ -406,6 +390,6 @@ func (r *Router) endArrival(a *arrival, detail string) {
 	}
 	a.proxied, a.held, a.routed = false, false, false
 	delete(r.arrivals, a.watched())
+	delete(r.visits, visitKey{a.previous, a.node})
 	r.arrivalTimers.Remove(a)
-	r.arriving--
 }

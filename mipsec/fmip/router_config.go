@@ -345,13 +345,12 @@ func (r *Router) Reconfigure(now time.Time, cfg RouterConfig) []Effect {
 		r.settleNode(n)
 	}
 	for _, addr := range sortedKeys(r.arrivals) {
-		if a := r.arrivals[addr]; a.watched() == addr {
-			if !a.link.present || before[a.link.Name] != a.link.Index || a.link.Refuse {
-				r.endArrival(a, "the link is not served any more")
-				continue
-			}
-			used[a.link] = true
+		a := r.arrivals[addr]
+		if !a.link.present || before[a.link.Name] != a.link.Index || a.link.Refuse {
+			r.endArrival(a, "the link is not served any more")
+			continue
 		}
+		used[a.link] = true
 	}
 	for cookie, s := range r.solicits {
 		if !s.link.present {

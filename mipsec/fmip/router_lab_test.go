@@ -101,9 +101,11 @@ type lab struct {
 	acks     []mobility.FastBindingAck // that the node got
 	adverts  []ndp.ProxyAdvert
 	naacks   []ndp.NeighborAck
-	careOf   netip.Addr // of the last update
-	packets  int        // packets from the correspondent that the node got
-	nonces   [][]byte   // of EffectSendND
+	careOf   netip.Addr                // of the last update
+	packets  int                       // packets from the correspondent that the node got
+	nonces   [][]byte                  // of EffectSendND
+	hi       mobility.HandoverInitiate // the last that was sent
+	sent     [][]byte                  // every packet of the routers
 	rand     *rand.ChaCha8
 }
 
@@ -302,6 +304,11 @@ func (l *lab) send(s *labSide, e fmip.Effect) {
 		l.t.Fatalf("%s sends what does not parse: %v", s.name, problem)
 	}
 	what := describe(l.t, &p)
+	if strings.HasPrefix(what, "HI") {
+		h, _ := mobility.ParseHeader(p.Payload)
+		l.hi, _ = mobility.ParseHandoverInitiate(h)
+	}
+	l.sent = append(l.sent, slices.Clone(e.Packet))
 	way := "routed"
 	if e.Link != 0 {
 		way = fmt.Sprintf("on %d", e.Link)
@@ -603,6 +610,26 @@ func naPacket(t testing.TB, src, target netip.Addr, flags ndp.NAFlags, source ip
 		t.Fatal(problem)
 	}
 	return p
+}
+
+// handover is an HI or HAck made by hand.
+func handover(t testing.TB, src, dst netip.Addr, mh, key []byte) *ipv6.Packet {
+	if len(key) > 0 {
+		if err := mobility.SignHandover(mh, key, src, dst); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mobility.FixChecksum(mh, src, dst)
+	p := &ipv6.Packet{Interface: labUplink}
+	if problem := ipv6.Parse(ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: 64}, ipv6.ProtoMobility, mh), p); problem != ipv6.OK {
+		t.Fatal(problem)
+	}
+	return p
+}
+
+// pairAuth is the option for an authenticator under the key of two routers.
+func pairAuth() mobility.FastAuth {
+	return mobility.FastAuth{Present: true, SPI: mobility.SPIPairKey, MAC: mobility.HMACSHA256}
 }
 
 // una has the node announce itself at the NAR.

@@ -293,7 +293,7 @@ func (r *Router) Release(now time.Time, home netip.Addr) []Effect {
 		r.count.add(countReleased)
 		r.report(r.event(EventUnbound, n, "another protocol has bound the address"))
 	}
-	n.binding = nil
+	n.binding, n.last = nil, fastAnswer{}
 	if n.hasSeq {
 		r.save(n)
 	}
