@@ -46,6 +46,9 @@ func (d *Daemon) relink() {
 		d.serve()
 	}
 	for i, l := range d.links {
+		if l.secured != nil {
+			d.updateSecured(l, plans[i].secure)
+		}
 		d.advertise(l, plans[i])
 	}
 }

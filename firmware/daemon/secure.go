@@ -98,8 +98,8 @@ func wantedAddresses(id *identity, prefixes []netip.Prefix) []netip.Prefix {
 	return wanted
 }
 
-// secure makes a link with SEND follow its plan: the kernel is kept out, endpoint and cache are there, and each address of
-// ours is in use or on its way. It reports whether the set of such links changed.
+// secure makes a link with SEND begin or end as its plan says: the kernel is kept out, endpoint and cache are there. It reports
+// whether the set of such links changed.
 func (d *Daemon) secure(l *link, p *plan) (changed bool) {
 	if p.secure == nil {
 		if l.secured == nil {
@@ -121,7 +121,6 @@ func (d *Daemon) secure(l *link, p *plan) (changed bool) {
 		l.secured, changed = s, true
 		d.endpoints[s.owner] = l
 	}
-	d.updateSecured(l, p.secure)
 	return changed
 }
 
@@ -172,7 +171,7 @@ func (d *Daemon) newSecured(l *link, p *securePlan) (*secured, error) {
 	return s, nil
 }
 
-// updateSecured takes over what changed.
+// updateSecured takes over what changed, once there are sockets: each address of ours is in use then or on its way.
 func (d *Daemon) updateSecured(l *link, p *securePlan) {
 	s, now := l.secured, d.now()
 	if c := d.sendConfig(p); !reflect.DeepEqual(c, s.config) {
