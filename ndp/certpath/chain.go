@@ -66,6 +66,9 @@ func isSelfSigned(c *x509.Certificate) bool {
 	return ok && bytes.Equal(c.RawIssuer, c.RawSubject) && RFC3971.checkSignature(c, key) == nil
 }
 
+// Certificates reads certificates in PEM, as many as a path with its anchor can have or anchors there can be.
+func Certificates(text []byte) ([]*x509.Certificate, error) { return readPEM(text, MaxAnchors) }
+
 // readPEM reads up to most certificates.
 func readPEM(text []byte, most int) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate

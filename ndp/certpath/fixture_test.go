@@ -158,6 +158,9 @@ func der(nodes ...node) [][]byte {
 	return all
 }
 
+// prefixOf gives the /64 of an address.
+func prefixOf(a [16]byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom16(a), 64) }
+
 func samePrefixes(got []netip.Prefix, want ...string) bool {
 	return slices.Equal(got, prefixes(want...))
 }

@@ -77,20 +77,28 @@ func NewRouterCertificate(rand io.Reader, anchor Anchor, signer *rsa.PrivateKey,
 	return der, nil
 }
 
-// template gives what both kinds of certificates share.
-func (r Request) template(rand io.Reader, key *rsa.PublicKey) (*x509.Certificate, error) {
+// Check tells what no certificate can be made of.
+func (r Request) Check() error {
 	if r.Name == "" || len(r.Name) > 64 || strings.ContainsFunc(r.Name, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(" '()+,-./:=?", c)
 	}) {
-		return nil, fmt.Errorf("%q cannot be the name of a certificate: take 1 to 64 letters, digits, blanks or '()+,-./:=?", r.Name)
+		return fmt.Errorf("%q cannot be the name of a certificate: take 1 to 64 letters, digits, blanks or '()+,-./:=?", r.Name)
 	}
 	if !r.NotAfter.After(r.NotBefore) {
-		return nil, errors.New("the certificate would end before it begins")
+		return errors.New("the certificate would end before it begins")
 	}
 	for _, p := range r.Prefixes {
 		if !p.IsValid() || !p.Addr().Is6() || p.Addr().Is4In6() || p != p.Masked() {
-			return nil, fmt.Errorf("%v is no IPv6 prefix, or has bits set behind it", p)
+			return fmt.Errorf("%v is no IPv6 prefix, or has bits set behind it", p)
 		}
+	}
+	return nil
+}
+
+// template gives what both kinds of certificates share.
+func (r Request) template(rand io.Reader, key *rsa.PublicKey) (*x509.Certificate, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
 	}
 	blocks := AddressBlocks{Set: NewAddressSet(r.Prefixes...)}
 	blocks.Inherit = blocks.Set.IsEmpty()

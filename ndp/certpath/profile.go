@@ -242,6 +242,16 @@ func namesKeyOf(cert, issuer *x509.Certificate) bool {
 	return len(cert.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, issuer.SubjectKeyId)
 }
 
+// Addresses gives what the IP address delegation extension of cert says, and false if it has none.
+func Addresses(cert *x509.Certificate) (AddressBlocks, bool, error) {
+	value, _, found := extension(cert, oidAddressBlocks)
+	if !found {
+		return AddressBlocks{}, false, nil
+	}
+	blocks, err := ParseAddressBlocks(value)
+	return blocks, true, err
+}
+
 // addresses gives the addresses of cert under an issuer that has those of above.
 func (p Profile) addresses(cert *x509.Certificate, above AddressSet) (AddressSet, error) {
 	value, critical, found := extension(cert, oidAddressBlocks)

@@ -1,0 +1,50 @@
+package certpath_test
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roamkey/roamkey/ndp/certpath"
+)
+
+func TestMakeRefuses(t *testing.T) {
+	anchor := newAnchor(t, "anchor")
+	good := certpath.Request{Name: "router", Prefixes: lan, NotBefore: wall, NotAfter: wall.Add(time.Hour)}
+	many := good
+	for i := range 100 {
+		p := prefixes("2001:db8::/64")[0].Addr().As16()
+		p[6], p[7] = 1, byte(2*i)
+		many.Prefixes = append(many.Prefixes, prefixOf(p))
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(r *certpath.Request)
+		router string
+		signer string
+		says   string
+	}{
+		{"no name", func(r *certpath.Request) { r.Name = "" }, "router", "anchor", "cannot be the name"},
+		{"a name of other letters", func(r *certpath.Request) { r.Name = "r_1" }, "router", "anchor", "cannot be the name"},
+		{"a long name", func(r *certpath.Request) { r.Name = strings.Repeat("x", 65) }, "router", "anchor", "cannot be the name"},
+		{"no time", func(r *certpath.Request) { r.NotAfter = r.NotBefore }, "router", "anchor", "end before it begins"},
+		{"longer than the anchor", func(r *certpath.Request) { r.NotAfter = wall.AddDate(2, 0, 0) }, "router", "anchor", "take fewer days"},
+		{"IPv4", func(r *certpath.Request) { r.Prefixes = prefixes("10.0.0.0/8") }, "router", "anchor", "no IPv6 prefix"},
+		{"bits behind", func(r *certpath.Request) { r.Prefixes = prefixes("2001:db8::1/64") }, "router", "anchor", "no IPv6 prefix"},
+		{"another's prefix", func(r *certpath.Request) { r.Prefixes = prefixes("2001:db9::/64") }, "router", "anchor", certpath.ReasonAddresses.Error()},
+		{"too many prefixes for a message", func(r *certpath.Request) { r.Prefixes = many.Prefixes }, "router", "anchor", "more than the 1400 that fit in one message"},
+		{"the anchor's own key", func(r *certpath.Request) {}, "anchor", "anchor", "each needs one of its own"},
+		{"another signer", func(r *certpath.Request) {}, "router", "impostor", "not that of the trust anchor"},
+	} {
+		r := good
+		tt.change(&r)
+		_, err := certpath.NewRouterCertificate(rand.Reader, anchor.anchors()[0], keyOf(t, tt.signer), &keyOf(t, tt.router).PublicKey, r)
+		if err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.says)
+		}
+	}
+	if _, err := certpath.NewAnchor(rand.Reader, anchor.key, certpath.Request{Name: "a", NotBefore: wall, NotAfter: wall.Add(1)}); err == nil {
+		t.Error("an anchor without prefixes was made")
+	}
+}
