@@ -85,6 +85,16 @@ func TestSecuredFlood(t *testing.T) {
 	if l.c.Len() > 32 {
 		t.Errorf("%d entries", l.c.Len())
 	}
+	// Secured ones that nobody has confirmed go for secured ones and for what the kernel wants, for nothing else.
+	half := settled(t, func(c *neighbor.Config) { c.MaxEntries = 4 })
+	for i := range 4 {
+		half.hear(rs(station(i), host64(i), station(i)), secured)
+	}
+	half.want("unsecured", half.hear(rs(station(9), host64(9), station(9))), "report neighbours-full invalid IP")
+	half.ask(host64(10), true)
+	if half.entry(host64(0)) != "" || half.entry(host64(10)) == "" || half.c.Len() != 4 {
+		t.Error("what the kernel wants has no room")
+	}
 	// Where all have to stay there is no room for another.
 	full := settled(t, func(c *neighbor.Config) { c.MaxEntries = 4 })
 	for i := range 4 {

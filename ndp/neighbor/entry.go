@@ -106,9 +106,9 @@ func (c *Cache) touch(e *entry) {
 	c.ranks[e.rank].push(e)
 }
 
-// add makes an entry, for which another may have to go. source is whose message asks for it, zero for nobody's; nil if
-// there is no room for it.
-func (c *Cache) add(now pacing.Time, addr netip.Addr, source ipv6.LinkAddr, secured bool) *entry {
+// add makes an entry, for which another of no higher rank than limit may have to go. source is whose message asks for it,
+// zero for nobody's; nil if there is no room for it.
+func (c *Cache) add(now pacing.Time, addr netip.Addr, source ipv6.LinkAddr, secured bool, limit rank) *entry {
 	var mine *list
 	if !source.IsZero() {
 		mine = c.sources[source]
@@ -118,11 +118,6 @@ func (c *Cache) add(now pacing.Time, addr netip.Addr, source ipv6.LinkAddr, secu
 		}
 	}
 	if len(c.entries) >= c.cfg.MaxEntries {
-		// What is unsecured puts out nothing that is secured.
-		limit := rankUnsecured
-		if secured {
-			limit = rankSecured
-		}
 		victim := c.victim(limit)
 		if victim == nil {
 			c.count.add(dropFull)
@@ -231,7 +226,11 @@ func (c *Cache) learn(now pacing.Time, addr netip.Addr, hw ipv6.LinkAddr, in *In
 		if in.Packet != nil {
 			source = in.Packet.LinkSource
 		}
-		if e = c.add(now, addr, source, in.Secured); e == nil {
+		limit := rankUnsecured // what is unsecured puts out nothing that is secured
+		if in.Secured {
+			limit = rankSecured
+		}
+		if e = c.add(now, addr, source, in.Secured, limit); e == nil {
 			return nil
 		}
 		c.count.add(countLearned)
@@ -244,6 +243,14 @@ func (c *Cache) learn(now pacing.Time, addr netip.Addr, hw ipv6.LinkAddr, in *In
 		c.become(now, e, StateStale)
 	}
 	return e
+}
+
+// mayChange reports whether a message has a say about e.
+func (e *entry) mayChange(in *Input) bool {
+	if in.Secured {
+		return !in.Repeat && !in.Stale
+	}
+	return !e.secured
 }
 
 // known takes what a protocol has found out. The kernel gets it as what is to be confirmed, even if it was known.

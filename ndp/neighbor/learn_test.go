@@ -125,6 +125,14 @@ func TestRouterSolicitations(t *testing.T) {
 	l.want("without an address", l.hear(rs(nodeHW, nodeLink, ipv6.LinkAddr{})))
 	l.want("from nobody", l.hear(rs(nodeHW, netip.IPv6Unspecified(), ipv6.LinkAddr{}), secured))
 	l.expect(nodeLink, "")
+	// Who solicits routers is none.
+	l.hear(na(nodeHW, nodeAddr, ndp.FlagRouter|ndp.FlagOverride, nodeHW), secured)
+	l.expect(nodeAddr, "02:00:00:00:00:0a stale secured router")
+	l.hear(rs(nodeHW, nodeAddr, nodeHW))
+	l.hear(rs(nodeHW, nodeAddr, nodeHW), repeated)
+	l.expect(nodeAddr, "02:00:00:00:00:0a stale secured router")
+	l.hear(rs(nodeHW, nodeAddr, nodeHW), secured)
+	l.expect(nodeAddr, "02:00:00:00:00:0a stale secured")
 	h := settled(t, host)
 	h.drops("drop_other_role", func() []neighbor.Effect { return h.hear(rs(nodeHW, nodeAddr, nodeHW)) })
 }
@@ -139,6 +147,9 @@ func TestRouterAdvertisements(t *testing.T) {
 	l.drops("drop_unsecured_of_secured", func() []neighbor.Effect { return l.hear(ra(liarHW, nodeLink, liarHW)) })
 	l.hear(na(nodeHW, nodeLink, 0, nodeHW), secured)
 	l.expect(nodeLink, "02:00:00:00:00:0a stale secured") // it says that it is none any more
+	l.hear(ra(nodeHW, nodeLink, ipv6.LinkAddr{}))
+	l.hear(ra(nodeHW, nodeLink, ipv6.LinkAddr{}), stale)
+	l.expect(nodeLink, "02:00:00:00:00:0a stale secured")
 	l.hear(ra(nodeHW, nodeLink, ipv6.LinkAddr{}), secured)
 	l.expect(nodeLink, "02:00:00:00:00:0a stale secured router")
 	r := settled(t)

@@ -131,7 +131,10 @@ func TestOwnSolicitationComesBack(t *testing.T) {
 	echo := parsed(nodeHW, sent[0].Packet) // by way of a loop whose last hop has an address of its own
 	l.drops("dad_looped_back", func() []neighbor.Effect { return l.hear(echo) })
 	more := dadOfGlobal + " nonce unsigned"
-	l.want("asked again", l.pass(time.Minute), more, more, more, "address 2001:db8:1::1:1 true")
+	again := l.pass(time.Second)
+	l.want("asked again", again, more)
+	l.hear(parsed(nodeHW, again[0].Packet)) // and so on: it ends all the same
+	l.want("and again", l.pass(time.Minute), more, more, "address 2001:db8:1::1:1 true")
 
 	l = bare(t)
 	l.step(own(ownGlobal))

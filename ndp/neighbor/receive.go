@@ -203,7 +203,7 @@ func (c *Cache) routerSolicited(now pacing.Time, m *ndp.RouterSolicit, in *Input
 	if src.IsUnspecified() || m.SourceLink.IsZero() || !c.canBeNeighbour(src) {
 		return // there is nothing to learn, and nothing wrong with it
 	}
-	if e := c.learn(now, src, m.SourceLink, in); e != nil && (!e.secured || in.Secured) {
+	if e := c.learn(now, src, m.SourceLink, in); e != nil && e.mayChange(in) {
 		e.router = false
 	}
 }
@@ -219,7 +219,7 @@ func (c *Cache) routerAdvertised(now pacing.Time, m *ndp.RouterAdvert, in *Input
 	if !m.SourceLink.IsZero() {
 		e = c.learn(now, src, m.SourceLink, in)
 	}
-	if e != nil && (in.Secured && !in.Repeat && !in.Stale || !in.Secured && !e.secured) {
+	if e != nil && e.mayChange(in) {
 		e.router = true
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/pacing"
 )
 
@@ -21,7 +22,7 @@ func (c *Cache) ask(now pacing.Time, addr netip.Addr, missing bool) {
 			c.count.add(dropAskRate)
 			return
 		}
-		if e = c.add(now, addr, [6]byte{}, false); e == nil {
+		if e = c.add(now, addr, ipv6.LinkAddr{}, false, rankSecured); e == nil {
 			return
 		}
 		c.asks.Take(now, interval)
