@@ -49,7 +49,7 @@ check: go
 
 ## make unit   the Go tests, with network namespaces of their own
 unit: go
-	@build/need.sh tshark:tshark nftables:nft cpio:cpio
+	@build/need.sh tshark:tshark nftables:nft cpio:cpio openssl:openssl
 	$(GO) test -p 1 ./...
 
 ## make capture  the demo, and what tshark says of its capture
