@@ -40,6 +40,7 @@ type walk struct {
 	unsigned  bool            // the routers do not sign
 	taken     map[string]bool // addresses that others have
 	mute      bool            // the routers do not advertise by themselves
+	homeSeq   uint16          // of the last update to the home agent
 }
 
 type cell struct {
@@ -254,6 +255,9 @@ func (w *walk) leave(e *fmip.NodeEffect) {
 	if e.Kind == fmip.EffectNodeSend && e.Link != 0 && !e.LinkDst.IsUnicast() {
 		w.t.Errorf("%s to %v", name, e.LinkDst)
 	}
+	if name == "BU" {
+		w.homeSeq = uint16(p.Payload[6])<<8 | uint16(p.Payload[7])
+	}
 	at := w.at
 	if at == nil || w.lose != nil && w.lose(name) {
 		return
@@ -405,6 +409,9 @@ func advertPacket(c *cell, dst netip.Addr, lifetime uint16, opts ...[]byte) []by
 
 // walkName names a message.
 func walkName(p *ipv6.Packet) string {
+	if len(p.Payload) < 8 {
+		return "short"
+	}
 	if p.Proto == ipv6.ProtoMobility {
 		switch p.Payload[2] {
 		case mobility.TypeFBU:

@@ -238,3 +238,45 @@ func TestNodeRefreshes(t *testing.T) {
 		t.Errorf("tunnels %v, state %+v", w.tunnels, w.node.State().Bindings)
 	}
 }
+
+// A node that has given its key up, and is back before the forwarding has ended, asks for the key first: it must not assume
+// the old one (HK-MN-8).
+func TestNodeReturnsWithoutItsKey(t *testing.T) {
+	w := newWalk(t, nil)
+	w.settled()
+	w.plug(w.cells[1])
+	w.run(time.Second)
+	home := w.careOf(w.cells[0])
+	delete(w.keys, [2]netip.Addr{w.cells[0].address, home})
+	w.trace = nil
+	w.plug(w.cells[0])
+	w.run(time.Second)
+	at := func(line string) int {
+		return slices.IndexFunc(w.trace, func(l string) bool { return strings.HasPrefix(l, line) })
+	}
+	if at("returned") < at("node: RtSolPr") || at("node: RtSolPr") < 0 || len(w.cells[0].bound) != 0 {
+		t.Errorf("forwarded %v:\n%s", w.cells[0].bound, strings.Join(w.trace, "\n"))
+	}
+}
+
+// From the second router to a third the first one is told, too, where the node is now.
+func TestNodeMovesOn(t *testing.T) {
+	w := newWalk(t, nil)
+	w.settled()
+	w.plug(w.cells[1])
+	w.run(time.Second)
+	third := newCell(3)
+	w.unplug()
+	w.mute, w.at, w.trace = true, third, nil
+	w.step(fmip.NodeInput{Kind: fmip.InAttached})
+	p := &ipv6.Packet{}
+	ipv6.Parse(advertPacket(third, ipv6.AllNodes(), 1800), p)
+	p.Interface, p.LinkSource = walkLink, third.hw
+	w.hear(p)
+	w.run(20 * time.Millisecond)
+	for _, c := range w.cells {
+		if got := w.tunnels[w.careOf(c)]; got.Router != c.address || got.CareOf != w.careOf(third) {
+			t.Errorf("%s: the node's end of the tunnel is %+v", c.name, got)
+		}
+	}
+}
