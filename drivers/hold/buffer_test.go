@@ -548,6 +548,13 @@ func TestMeter(t *testing.T) {
 		t.Error("a rate of nothing")
 	}
 	now := int64(777)
+	for range 100 {
+		m.add(now) // together
+	}
+	if got := m.perSecond(now); got != 2000 {
+		t.Errorf("100 packets at once are %d each second", got)
+	}
+	m = meter{}
 	near := func(want int64) {
 		t.Helper()
 		if got := m.perSecond(now); got < want*95/100 || got > want*105/100 {

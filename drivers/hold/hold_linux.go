@@ -227,19 +227,13 @@ func (h *Hold) Held(yield func(Status) bool) {
 
 // Counters implements Holder.
 func (h *Hold) Counters(yield func(name string, value uint64)) {
+	var lost uint64 // for want of a reader
+	if d, err := h.nl.Device(h.rule.Device); err == nil && d.Index == h.index {
+		lost = d.Stats.OutDropped
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.buffer.counters(yield)
-	var lost uint64 // for want of a reader
-	if !h.closed {
-		if devices, err := h.nl.Devices(); err == nil {
-			for _, d := range devices {
-				if d.Index == h.index {
-					lost = d.Stats.OutDropped
-				}
-			}
-		}
-	}
 	yield("dropped_device", lost)
 	yield("route_failed", h.failures)
 	yield("untold", h.told.lost())

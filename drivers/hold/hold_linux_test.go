@@ -23,6 +23,7 @@ func TestNoPacketIsLostOrReordered(t *testing.T) {
 		t.Run(fmt.Sprint(c.perSecond), func(t *testing.T) {
 			n := newNetwork(t)
 			h := n.open(Config{PacketsPerNode: 2000, OctetsPerNode: 4 << 20, DrainPercent: c.percent})
+			n.explain(h)
 			r, s := n.receive(node), n.packets(node, 200)
 			stop := s.flow(c.perSecond)
 			r.await(10)
@@ -52,6 +53,7 @@ func TestDrainFactor(t *testing.T) {
 		t.Run(fmt.Sprint(percent), func(t *testing.T) {
 			n := newNetwork(t)
 			h := n.open(Config{PacketsPerNode: 1000, OctetsPerNode: 4 << 20, DrainPercent: percent})
+			n.explain(h)
 			r, s := n.receive(node), n.packets(node, 200)
 			n.must(h.Hold(node, false))
 			stop := s.flow(1000)

@@ -62,7 +62,24 @@ func newNetwork(t testing.TB) *network {
 	n.must(n.cn.AddRoute(everywhere, netip.MustParseAddr("2001:db8:c::1"), "eth0"))
 	n.must(n.mn.AddRoute(everywhere, router, "wl0"))
 	n.must(n.ar.SetSysctl("net/ipv6/conf/all/forwarding", "1"))
+	n.meet()
 	return n
+}
+
+// meet makes the neighbours know each other. A solicitation that is lost in the beginning is sent again after a second only,
+// for which a kernel does not keep all packets of a flow.
+func (n *network) meet() {
+	n.t.Helper()
+	const other = port + 1
+	to, from := n.socket(n.mn, node, other), n.socket(n.cn, peer, 0)
+	defer unix.Close(to)
+	defer unix.Close(from)
+	b := make([]byte, 16)
+	netlabtest.Await(n.t, "the first packet arrives", func() bool {
+		n.must(unix.Sendto(from, b, 0, &unix.SockaddrInet6{Addr: node.As16(), Port: other}))
+		l, _, err := unix.Recvfrom(to, b, 0)
+		return err == nil && l > 0
+	})
 }
 
 func (n *network) must(err error) {
@@ -75,6 +92,15 @@ func (n *network) must(err error) {
 func (n *network) open(cfg Config) *Hold {
 	n.t.Helper()
 	return netlabtest.Open(n.t, n.ar, func() (*Hold, error) { return Open(cfg) })
+}
+
+// explain logs the counters of h if the test fails.
+func (n *network) explain(h *Hold) {
+	n.t.Cleanup(func() {
+		if n.t.Failed() {
+			h.Counters(func(name string, value uint64) { n.t.Log(name, value) })
+		}
+	})
 }
 
 const port = 5000
@@ -211,7 +237,8 @@ func (r *receiver) await(count int) {
 	deadline := time.Now().Add(netlabtest.Patience)
 	for r.count() < count {
 		if time.Now().After(deadline) {
-			r.n.t.Fatalf("%d of %d packets arrived", r.count(), count)
+			got := r.numbers()
+			r.n.t.Fatalf("%d of %d packets arrived, from %v to %v", len(got), count, got[:min(9, len(got))], got[max(len(got)-9, 0):])
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -65,8 +65,9 @@ const (
 	meterSpans = 16
 	spanShift  = 26 // a span is 1<<26 ns
 
-	// minCovered is the least time that a rate is told from: of a burst in the beginning there is nothing to tell.
-	minCovered = 10_000_000 // ns
+	// minCovered is the least time that a rate is told from: a few packets that came together tell nothing of what the
+	// node's link can take.
+	minCovered = 50_000_000 // ns
 )
 
 func (m *meter) add(now int64) {
