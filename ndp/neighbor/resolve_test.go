@@ -114,6 +114,15 @@ func TestSourceOfSolicitations(t *testing.T) {
 	l.want("link-local", l.pass(time.Second), toGroup)
 }
 
+// An address that may turn out to be another's is the last choice (RFC 4429 section 3.2).
+func TestOptimisticAddressIsNoSourceWhereThereIsAnother(t *testing.T) {
+	l := bare(t)
+	l.step(neighbor.Input{Kind: neighbor.InOwn, Addr: ownLink, Optimistic: true})
+	l.step(neighbor.Input{Kind: neighbor.InOwn, Addr: ownGlobal, InUse: true})
+	l.want("asked", l.ask(nodeAddr, true),
+		"ns 2001:db8:1::1:1 > ff02::1:ff0a:a target 2001:db8:1::a:a to 33:33:ff:0a:00:0a slla solicits")
+}
+
 // A scan of the prefix from outside costs a bounded number of signatures, and puts nobody out.
 func TestScanIsHeldBack(t *testing.T) {
 	l := settled(t, func(c *neighbor.Config) { c.AskRate, c.MaxEntries = 20, 100 })
