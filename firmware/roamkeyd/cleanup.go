@@ -8,6 +8,8 @@ import (
 
 	"github.com/roamkey/roamkey/drivers/forward"
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/hold"
+	"github.com/roamkey/roamkey/drivers/neighbors"
 	"github.com/roamkey/roamkey/firmware/control"
 )
 
@@ -39,7 +41,7 @@ func (p *program) cleanup(c *command, args []string) int {
 	defer release()
 	code := exitOK
 	total := 0
-	for _, remove := range []func() ([]string, error){forward.Cleanup, guard.Cleanup} {
+	for _, remove := range []func() ([]string, error){forward.Cleanup, hold.Cleanup, neighbors.Cleanup, guard.Cleanup} {
 		removed, err := remove()
 		for _, what := range removed {
 			fmt.Fprintln(p.stdout, "removed", what)
