@@ -2,16 +2,16 @@ package certpath
 
 import (
 	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/netip"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/roamkey/roamkey/ndp"
 )
@@ -33,13 +33,16 @@ func NewAnchor(rand io.Reader, key *rsa.PrivateKey, r Request) ([]byte, error) {
 	if len(r.Prefixes) == 0 {
 		return nil, errors.New("a trust anchor needs the prefixes that it may give to routers")
 	}
-	template, err := r.template(rand, &key.PublicKey)
+	c, err := r.contents(rand, &key.PublicKey)
 	if err != nil {
 		return nil, err
 	}
-	template.IsCA, template.BasicConstraintsValid, template.MaxPathLen = true, true, -1
-	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	return x509.CreateCertificate(rand, template, template, &key.PublicKey, key)
+	c.issuer = c.subject
+	c.add(oidBasicConstraints, true, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Boolean(true) })
+	})
+	c.addKeyUsage(1, 0x06) // keyCertSign, cRLSign
+	return c.sign(key)
 }
 
 // NewRouterCertificate makes the certificate of a router with the SEND key given, issued by the anchor whose key is signer: key
@@ -56,14 +59,26 @@ func NewRouterCertificate(rand io.Reader, anchor Anchor, signer *rsa.PrivateKey,
 	if r.NotAfter.After(anchor.Certificate.NotAfter) {
 		return nil, fmt.Errorf("the trust anchor is valid until %s only: take fewer days, or make a new anchor", stamp(anchor.Certificate.NotAfter))
 	}
-	template, err := r.template(rand, key)
+	c, err := r.contents(rand, key)
 	if err != nil {
 		return nil, err
 	}
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	// No purpose of a proxy (RFC 6496): Roamkey signs in nobody else's name.
-	template.UnknownExtKeyUsage = PurposeRouter.oids()
-	der, err := x509.CreateCertificate(rand, template, anchor.Certificate, key, signer)
+	c.issuer = anchor.Certificate.RawSubject
+	c.addKeyUsage(7, 0x80) // digitalSignature
+	c.add(oidExtKeyUsage, false, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			// No purpose of a proxy (RFC 6496): Roamkey signs in nobody else's name.
+			for _, oid := range PurposeRouter.oids() {
+				b.AddASN1ObjectIdentifier(oid)
+			}
+		})
+	})
+	c.add(oidAuthorityKeyID, false, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(anchor.Certificate.SubjectKeyId) })
+		})
+	})
+	der, err := c.sign(signer)
 	if err != nil {
 		return nil, err
 	}
@@ -93,40 +108,6 @@ func (r Request) Check() error {
 		}
 	}
 	return nil
-}
-
-// template gives what both kinds of certificates share.
-func (r Request) template(rand io.Reader, key *rsa.PublicKey) (*x509.Certificate, error) {
-	if err := r.Check(); err != nil {
-		return nil, err
-	}
-	blocks := AddressBlocks{Set: NewAddressSet(r.Prefixes...)}
-	blocks.Inherit = blocks.Set.IsEmpty()
-	addresses, err := blocks.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	spki, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		return nil, err
-	}
-	if _, _, err := ndp.ParseSPKI(spki); err != nil {
-		return nil, err
-	}
-	var serial [16]byte
-	if _, err := io.ReadFull(rand, serial[:]); err != nil {
-		return nil, err
-	}
-	serial[0] = serial[0]&0x7f | 0x40 // positive, and of one length
-	return &x509.Certificate{
-		SerialNumber:       new(big.Int).SetBytes(serial[:]),
-		Subject:            pkix.Name{CommonName: r.Name},
-		NotBefore:          r.NotBefore.UTC().Truncate(time.Second),
-		NotAfter:           r.NotAfter.UTC().Truncate(time.Second),
-		SubjectKeyId:       keyID(spki),
-		SignatureAlgorithm: x509.SHA256WithRSA,
-		ExtraExtensions:    []pkix.Extension{{Id: oidAddressBlocks, Critical: true, Value: addresses}},
-	}, nil
 }
 
 // EncodePEM gives certificates in PEM, in the order given.

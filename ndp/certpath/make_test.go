@@ -1,7 +1,9 @@
 package certpath_test
 
 import (
+	"bytes"
 	"crypto/rand"
+	"crypto/x509"
 	"strings"
 	"testing"
 	"time"
@@ -46,5 +48,30 @@ func TestMakeRefuses(t *testing.T) {
 	}
 	if _, err := certpath.NewAnchor(rand.Reader, anchor.key, certpath.Request{Name: "a", NotBefore: wall, NotAfter: wall.Add(1)}); err == nil {
 		t.Error("an anchor without prefixes was made")
+	}
+}
+
+// Certificates that hold beyond 2049 tell their time with four digits of the year (RFC 5280 section 4.1.2.5), and all have a
+// serial number of their own.
+func TestMakeTimesAndNumbers(t *testing.T) {
+	key := keyOf(t, "anchor")
+	r := certpath.Request{Name: "anchor", Prefixes: site, NotBefore: wall, NotAfter: wall.AddDate(100, 0, 0)}
+	one, err := certpath.NewAnchor(rand.Reader, key, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := certpath.NewAnchor(rand.Reader, key, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := read(t, one), read(t, two)
+	if !a.NotBefore.Equal(wall) || !a.NotAfter.Equal(wall.AddDate(100, 0, 0)) || !bytes.Contains(one, []byte("\x17\x0d261120143110Z\x18\x0f21261120143110Z")) {
+		t.Errorf("from %v until %v", a.NotBefore, a.NotAfter)
+	}
+	if a.SerialNumber.Cmp(b.SerialNumber) == 0 || a.SerialNumber.Sign() <= 0 {
+		t.Errorf("serial numbers %v and %v", a.SerialNumber, b.SerialNumber)
+	}
+	if a.KeyUsage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign || !a.IsCA || a.MaxPathLen != -1 || a.CheckSignatureFrom(a) != nil {
+		t.Errorf("%+v", a)
 	}
 }
