@@ -483,4 +483,13 @@ func TestArrivalWithoutUNA(t *testing.T) {
 		t.Errorf("HAck %+v", ack)
 	}
 	l.expect("NAR neighbour 2001:db8:2::100", "NAR unproxy 2001:db8:2::100", "NAR drain 2001:db8:2::100", "NAR HAck 0 to 2001:db8:1::1 routed")
+
+	// On a secured-only link a link-layer address proves nothing.
+	l = newLab(t, func(_, nar *fmip.RouterConfig) { nar.Links[0].RequireSecuredUNA = true })
+	l.initiate(nil, ipv6.LinkAddr{})
+	l.event(l.nar, fmip.LinkAuthorised, ipv6.LinkAddr{})
+	l.run(time.Second)
+	if _, held := l.nar.held[labNew]; !held {
+		t.Error("what is kept was given to a link-layer address on a secured-only link")
+	}
 }

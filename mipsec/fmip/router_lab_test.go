@@ -471,8 +471,10 @@ func (l *lab) nodeGets(packet []byte) {
 // checkAck verifies the authenticator of an FBack as a node does (HK-AR-21).
 func (l *lab) checkAck(p *ipv6.Packet, h mobility.Header, m mobility.FastBindingAck) {
 	for _, careOf := range []netip.Addr{l.careOf, m.AlternateCareOf} {
-		if careOf.IsValid() && mobility.VerifyBADF(h.Octets, labKey, careOf, p.Src, mobility.HMACSHA1) {
-			return
+		for _, key := range l.par.keys {
+			if careOf.IsValid() && mobility.VerifyBADF(h.Octets, key, careOf, p.Src, mobility.HMACSHA1) {
+				return
+			}
 		}
 	}
 	l.t.Errorf("HK-AR-21: the FBack with status %d has no right authenticator", m.Status)

@@ -1,6 +1,7 @@
 package fmip_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -361,5 +362,66 @@ func TestUpdateAgainFromNewLink(t *testing.T) {
 		"PAR bind 2001:db8:1::100 to 2001:db8:2::100",
 		"PAR FBack 0 to 2001:db8:2::100 routed",
 		"PAR drain 2001:db8:1::100",
+	)
+}
+
+// An update that overtakes the forwarding of the one before it leaves nothing behind that nobody knows of: if it is
+// refused, the older binding stands, and ends.
+func TestUpdateOvertakesForwarding(t *testing.T) {
+	l := newLab(t)
+	l.attach(l.nar, labLink)
+	l.par.holdForwarding = true
+	l.update(reactive(1))
+	l.run(5 * time.Millisecond)
+	f := reactive(2)
+	f.src = netip.MustParseAddr("2001:db8:77::1") // no neighbour's
+	l.update(f)
+	l.run(5 * time.Millisecond)
+	l.wantCounter(l.par, "update_no_neighbor", 1)
+	l.step(l.par, fmip.Input{Kind: fmip.InForwarding, Home: labHome})
+	if b, ok := l.par.router.Bound(labHome); !ok || b.CareOf != labNew {
+		t.Errorf("binding %+v, %v", b, ok)
+	}
+	l.run(31 * time.Second)
+	if len(l.par.bound) != 0 {
+		t.Error("what the first update has bound is still there")
+	}
+	// And if the forwarding of the older one fails, that ends, too.
+	l = newLab(t)
+	l.attach(l.nar, labLink)
+	l.par.holdForwarding = true
+	l.update(reactive(1))
+	l.update(reactive(2))
+	l.run(5 * time.Millisecond)
+	l.step(l.par, fmip.Input{Kind: fmip.InForwarding, Home: labHome, Failed: true})
+	if len(l.acks) != 0 {
+		t.Error("an answer to an update that was overtaken")
+	}
+	l.step(l.par, fmip.Input{Kind: fmip.InForwarding, Home: labHome})
+	l.run(5 * time.Millisecond)
+	if len(l.acks) != 1 || l.acks[0].Seq != 2 || l.acks[0].Status != 0 {
+		t.Errorf("the node got %+v", l.acks)
+	}
+}
+
+// Reactive within the router: no HI is needed to know that the node has come.
+func TestReactiveWithinTheRouter(t *testing.T) {
+	l := newLab(t, func(par, _ *fmip.RouterConfig) { par.DADTransmits = -1 })
+	f := predictive(1)
+	f.careOf = labNew2
+	l.update(f)
+	l.run(10 * time.Millisecond)
+	l.trace = nil
+	f = reactive(2)
+	f.src = labNew2
+	l.update(f)
+	l.run(10 * time.Millisecond)
+	l.expect(
+		"MN FBU from 2001:db8:11::100",
+		"PAR bind 2001:db8:1::100 to 2001:db8:11::100",
+		"PAR neighbour 2001:db8:11::100",
+		"PAR unproxy 2001:db8:11::100",
+		"PAR drain 2001:db8:11::100",
+		"PAR FBack 0 to 2001:db8:11::100 routed",
 	)
 }

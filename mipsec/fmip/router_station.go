@@ -178,6 +178,9 @@ func (r *Router) leaving(now pacing.Time, link *servedLink, node ipv6.LinkAddr, 
 // arrived acts on a station that the access point lets in: a node that we are the NAR of, or one that came back.
 func (r *Router) arrived(now pacing.Time, link *servedLink, node ipv6.LinkAddr) {
 	for _, a := range r.arrivals { // in any order: only timers are set
+		if a.link.RequireSecuredUNA {
+			continue // whoever has the node's link-layer address could be there
+		}
 		if a.link == link && a.node == node && !a.announced && !a.conflict {
 			a.graceUntil = min(a.graceUntil, now.Add(r.cfg.ArrivalGrace))
 			r.settleArrival(a)

@@ -129,6 +129,10 @@ func (r *Router) checkUpdate(in *Input, m *mobility.FastBindingUpdate) (*servedL
 func (r *Router) authenticUpdate(now pacing.Time, n *leaver, p *ipv6.Packet, m *mobility.FastBindingUpdate) {
 	r.count.add(countUpdates)
 	r.endExchange(n) // a new update supersedes (RFC 5568 section 5.6)
+	if n.run != nil && n.run.forwarding {
+		b := n.run.binding // it stands or is about to, whatever becomes of the new one
+		n.binding = &b
+	}
 	seconds := min(m.Lifetime, uint16(min(r.cfg.MaxLifetime/time.Second, 1<<16-1)))
 	run := &updateRun{seq: m.Seq, predictive: p.Src == n.home, linkDst: p.LinkSource, binding: binding{
 		router: p.Dst, careOf: updateCareOf(*m, n.home, p.Src), lifetime: seconds,
@@ -162,7 +166,11 @@ func (r *Router) authenticUpdate(now pacing.Time, n *leaver, p *ipv6.Packet, m *
 		n.gone = true
 		r.forward(now, n, &run.binding)
 		run.forwarding = true
-		if nar != nil && nar.Fast && node.IsUnicast() {
+		switch {
+		case !node.IsUnicast():
+		case nar == nil:
+			r.accept(now, arrivalRequest{seq: m.Seq, code: 1, node: node, previous: n.home, careOf: run.careOf})
+		case nar.Fast:
 			r.initiate(now, n, nar, node, 1)
 		}
 		return
