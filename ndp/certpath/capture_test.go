@@ -11,6 +11,7 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/certpath"
+	"github.com/roamkey/roamkey/ndp/cga"
 )
 
 const captures = "../../testdata/captures/"
@@ -176,5 +177,43 @@ func TestCapturedAnchorLoads(t *testing.T) {
 	o, _ := m.Options.Next()
 	if !bytes.Equal(o.Octets, anchors[0].Option()) {
 		t.Errorf("the captured solicitation names the anchor %x, here it is %x", o.Octets, anchors[0].Option())
+	}
+}
+
+// The path of the capture, in the very message in which an independent router sent it, at its time.
+func TestClientTakesCapturedAdvertisement(t *testing.T) {
+	solicits, _ := captured(t, ndp.TypePathSolicit)
+	answers, times := captured(t, ndp.TypePathAdvert)
+	solicit, _ := ndp.ParsePathSolicit(solicits[0])
+	cert, _ := capturedCertificate(t)
+	hash := cga.KeyHash(read(t, cert).RawSubjectPublicKeyInfo)
+	c, err := certpath.NewClient(certpath.ClientConfig{
+		LinkLocal: solicits[0].Src, Anchors: capturedAnchor(t), Profile: certpath.RFC3971,
+		Rand: bytes.NewReader([]byte{byte(solicit.Identifier >> 8), byte(solicit.Identifier)}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	effects := c.Step(start, certpath.Input{
+		Kind: certpath.InWanted, KeyHash: hash, Router: answers[0].Src, RouterLink: answers[0].LinkSource, Wall: times[0],
+	})
+	// Our solicitation is theirs, octet for octet.
+	var p ipv6.Packet
+	if len(effects) != 1 || ipv6.Parse(effects[0].Packet, &p) != ipv6.OK || p.Dst != solicits[0].Dst || !bytes.Equal(p.Payload, solicits[0].Payload) {
+		t.Fatalf("got  %x\nwant %x", p.Payload, solicits[0].Payload)
+	}
+	_, paths := split(t, c.Step(start, certpath.Input{Kind: certpath.InPacket, Packet: answers[0], Wall: times[0]}))
+	if len(paths) != 1 || !paths[0].OK || paths[0].KeyHash != hash || !samePrefixes(paths[0].Prefixes, "2001:db8:1::/48") {
+		t.Fatalf("%+v", paths)
+	}
+	// A day before its certificates were made the very same message gives nothing.
+	c, _ = certpath.NewClient(certpath.ClientConfig{
+		LinkLocal: solicits[0].Src, Anchors: capturedAnchor(t), Profile: certpath.RFC3971,
+		Rand: bytes.NewReader([]byte{byte(solicit.Identifier >> 8), byte(solicit.Identifier)}),
+	})
+	early := times[0].AddDate(0, 0, -1)
+	c.Step(start, certpath.Input{Kind: certpath.InWanted, KeyHash: hash, Wall: early})
+	if effects := c.Step(start, certpath.Input{Kind: certpath.InPacket, Packet: answers[0], Wall: early}); effects != nil || counter(c, "certificate_not_yet_valid") != 1 {
+		t.Errorf("%+v", effects)
 	}
 }

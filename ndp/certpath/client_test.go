@@ -522,44 +522,6 @@ func TestClientCacheBound(t *testing.T) {
 	}
 }
 
-// The path of the capture, in the very message in which an independent router sent it, at its time.
-func TestClientTakesCapturedAdvertisement(t *testing.T) {
-	solicits, _ := captured(t, ndp.TypePathSolicit)
-	answers, times := captured(t, ndp.TypePathAdvert)
-	solicit, _ := ndp.ParsePathSolicit(solicits[0])
-	cert, _ := capturedCertificate(t)
-	hash := cga.KeyHash(read(t, cert).RawSubjectPublicKeyInfo)
-	c, err := certpath.NewClient(certpath.ClientConfig{
-		LinkLocal: solicits[0].Src, Anchors: capturedAnchor(t), Profile: certpath.RFC3971,
-		Rand: bytes.NewReader([]byte{byte(solicit.Identifier >> 8), byte(solicit.Identifier)}),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	effects := c.Step(start, certpath.Input{
-		Kind: certpath.InWanted, KeyHash: hash, Router: answers[0].Src, RouterLink: answers[0].LinkSource, Wall: times[0],
-	})
-	// Our solicitation is theirs, octet for octet.
-	var p ipv6.Packet
-	if len(effects) != 1 || ipv6.Parse(effects[0].Packet, &p) != ipv6.OK || p.Dst != solicits[0].Dst || !bytes.Equal(p.Payload, solicits[0].Payload) {
-		t.Fatalf("got  %x\nwant %x", p.Payload, solicits[0].Payload)
-	}
-	_, paths := split(t, c.Step(start, certpath.Input{Kind: certpath.InPacket, Packet: answers[0], Wall: times[0]}))
-	if len(paths) != 1 || !paths[0].OK || paths[0].KeyHash != hash || !samePrefixes(paths[0].Prefixes, "2001:db8:1::/48") {
-		t.Fatalf("%+v", paths)
-	}
-	// A day before its certificates were made the very same message gives nothing.
-	c, _ = certpath.NewClient(certpath.ClientConfig{
-		LinkLocal: solicits[0].Src, Anchors: capturedAnchor(t), Profile: certpath.RFC3971,
-		Rand: bytes.NewReader([]byte{byte(solicit.Identifier >> 8), byte(solicit.Identifier)}),
-	})
-	early := times[0].AddDate(0, 0, -1)
-	c.Step(start, certpath.Input{Kind: certpath.InWanted, KeyHash: hash, Wall: early})
-	if effects := c.Step(start, certpath.Input{Kind: certpath.InPacket, Packet: answers[0], Wall: early}); effects != nil || counter(c, "certificate_not_yet_valid") != 1 {
-		t.Errorf("%+v", effects)
-	}
-}
-
 func TestClientConfiguration(t *testing.T) {
 	if _, err := certpath.NewClient(certpath.ClientConfig{}); err == nil {
 		t.Error("a client without anchors")
@@ -609,42 +571,4 @@ func TestCounterNames(t *testing.T) {
 			seen[name] = true
 		})
 	}
-}
-
-func FuzzClient(f *testing.F) {
-	anchor, path := three(f)
-	for i, n := range path {
-		f.Add(ndp.PathAdvert{All: 3, Component: uint16(2 - i)}.Append(nil, routerAddr, ipv6.AllNodes(), ndp.CertificateOption(n.cert.Raw)), uint8(1))
-	}
-	f.Add(ndp.PathAdvert{All: 3}.Append(nil, routerAddr, ipv6.AllNodes(), ndp.CertificateOption(path[0].cert.Raw), ndp.CertificateOption(path[1].cert.Raw)), uint8(3))
-	f.Add(ndp.PathAdvert{}.Append(nil, routerAddr, ipv6.AllNodes(), x501(anchor)), uint8(0))
-	router := hashOf(f, path[2])
-	f.Fuzz(func(t *testing.T, msg []byte, cut uint8) {
-		if len(msg) < 12 || len(msg) > 65000 {
-			return
-		}
-		msg = bytes.Clone(msg)
-		msg[0], msg[1], msg[4], msg[5] = ndp.TypePathAdvert, 0, 0, 0
-		ndp.FixChecksum(msg, routerAddr, ipv6.AllNodes())
-		c := newClient(t, certpath.ClientConfig{Anchors: anchor.anchors(), MaxOctets: 4096})
-		c.Step(start, want([16]byte{1}))
-		for i := range 4 {
-			for _, e := range c.Step(start.Add(time.Duration(i)*time.Second), heard(packet(t, routerAddr, ipv6.AllNodes(), routerHW, msg))) {
-				if e.Kind == certpath.EffectPath && e.OK && e.KeyHash != router {
-					t.Fatalf("a path for a key that has none: %+v", e)
-				}
-			}
-			if c.Octets() > 4096 || c.Gatherings() > 8 {
-				t.Fatal("without a bound")
-			}
-			if i == 1 && len(msg) > 12 { // then without some of its octets
-				msg = append(msg[:12:12], msg[12+int(cut)%(len(msg)-12):]...)
-				ndp.FixChecksum(msg, routerAddr, ipv6.AllNodes())
-			}
-		}
-		c.Step(start.Add(time.Minute), certpath.Input{})
-		if !c.Deadline().IsZero() || c.Octets() != 0 {
-			t.Fatal("it never ends")
-		}
-	})
 }
