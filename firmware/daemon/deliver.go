@@ -65,9 +65,7 @@ func (d *Daemon) deliver(l *link, p *ipv6.Packet, s *send.Security) {
 			d.counters.unexpected++
 			return
 		}
-		for _, e := range l.secured.server.Step(d.now(), certpath.Input{Kind: certpath.InPacket, Packet: p, Wall: time.Now()}) {
-			d.sendLink(l, e.LinkDst, e.Packet)
-		}
+		d.stepPaths(l, certpath.Input{Kind: certpath.InPacket, Packet: p})
 	default:
 		d.counters.unexpected++
 	}

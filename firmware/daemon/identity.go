@@ -31,6 +31,10 @@ type identity struct {
 	modulusLen int
 	ready      bool // the modifier is found
 
+	// collisions is how many addresses in a prefix were somebody else's (RFC 3972 section 4, step 8). Another process begins
+	// anew.
+	collisions map[netip.Prefix]uint8
+
 	search *search // that goes on; nil if none does
 }
 
@@ -43,7 +47,24 @@ type search struct {
 
 // address gives the router's address in a prefix of which the first 64 bits count.
 func (id *identity) address(prefix netip.Prefix) netip.Addr {
-	return id.params.In(prefix).Address(id.sec)
+	p := id.params.In(prefix)
+	p.Collisions = id.collisions[half(prefix)]
+	return p.Address(id.sec)
+}
+
+// half gives the first 64 bits of a prefix, which are all that counts.
+func half(prefix netip.Prefix) netip.Prefix { return netip.PrefixFrom(prefix.Addr(), 64).Masked() }
+
+// mostCollisions is the greatest collision count: after one more the address is given up (RFC 3972 section 4, step 8).
+const mostCollisions = 2
+
+// collide notes that the address in a prefix is somebody else's, and reports whether there is another to try.
+func (id *identity) collide(prefix netip.Prefix) bool {
+	if id.collisions[half(prefix)] == mostCollisions {
+		return false
+	}
+	id.collisions[half(prefix)]++
+	return true
 }
 
 // loadIdentity reads the key, and the modifier if it was found before.
@@ -56,7 +77,7 @@ func loadIdentity(keyPath, stateDir string, sec uint8) (*identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("public key of %s: %w", keyPath, err)
 	}
-	id := &identity{private: key, params: cga.Params{PublicKey: spki}, hash: cga.KeyHash(spki), sec: sec, modulusLen: key.Size()}
+	id := &identity{private: key, params: cga.Params{PublicKey: spki}, hash: cga.KeyHash(spki), sec: sec, collisions: make(map[netip.Prefix]uint8), modulusLen: key.Size()}
 	for _, path := range modifierPaths(keyPath, stateDir) {
 		modifier, err := readModifier(path, spki, sec)
 		if err == nil {

@@ -57,6 +57,7 @@ func (d *Daemon) restore(entries []journal.Entry) error {
 	}
 	// Links first: the core knows a record's link by its name.
 	d.relink()
+	d.dropStale()
 	d.carry(d.router.Restore(d.now(), records))
 	for i := range records {
 		clear(records[i].Key[:])

@@ -27,6 +27,7 @@ import (
 type secured struct {
 	owner    uint32 // of RSA jobs
 	index    int
+	taken    bool // the kernel leaves neighbours to us
 	config   send.Config
 	endpoint *send.Endpoint
 	cache    *neighbor.Cache
@@ -163,9 +164,6 @@ func (d *Daemon) newSecured(l *link, p *securePlan) (*secured, error) {
 	if s.server, err = certpath.NewServer(s.served); err != nil {
 		return nil, err
 	}
-	if err := d.neighbors.Take(p.index); err != nil {
-		return nil, err
-	}
 	d.lastOwner++
 	s.owner = d.lastOwner
 	return s, nil
@@ -174,6 +172,14 @@ func (d *Daemon) newSecured(l *link, p *securePlan) (*secured, error) {
 // updateSecured takes over what changed, once there are sockets: each address of ours is in use then or on its way.
 func (d *Daemon) updateSecured(l *link, p *securePlan) {
 	s, now := l.secured, d.now()
+	if !s.taken {
+		// The guard is there by now: what the kernel forgets it must not learn again.
+		if err := d.neighbors.Take(p.index); err != nil {
+			d.complain("SEND on "+l.config.Name, err)
+			return
+		}
+		s.taken = true
+	}
 	if c := d.sendConfig(p); !reflect.DeepEqual(c, s.config) {
 		if err := s.endpoint.Reconfigure(now, c); err != nil {
 			d.complain("SEND on "+l.config.Name, err)
@@ -204,7 +210,7 @@ func (d *Daemon) ownAddresses(l *link, p *securePlan) {
 		if s.own[w.Addr()] == nil {
 			s.own[w.Addr()] = &ownAddress{prefix: w.Masked(), made: true}
 			// What the kernel has already, an earlier process of ours has made sure of.
-			d.stepCache(l, neighbor.Input{Kind: neighbor.InOwn, Addr: w.Addr(), InUse: usable(l.host, w.Addr())})
+			d.stepCache(l, neighbor.Input{Kind: neighbor.InOwn, Addr: w.Addr(), InUse: usable(l.host, w.Addr()), Attempt: int(d.identity.collisions[half(w)])})
 		}
 	}
 	for _, a := range p.others {
@@ -256,9 +262,24 @@ func (d *Daemon) tickSecured(l *link, due func(time.Time) bool) {
 	if l.secured == s && due(s.cache.Deadline()) {
 		d.stepCache(l, neighbor.Input{Kind: neighbor.InTick})
 	}
+	if l.secured == s && due(s.server.Deadline()) {
+		d.stepPaths(l, certpath.Input{Kind: certpath.InTick})
+	}
 }
 
-func (s *secured) deadline() time.Time { return earlier(s.endpoint.Deadline(), s.cache.Deadline()) }
+func (s *secured) deadline() time.Time {
+	return earlier(s.server.Deadline(), earlier(s.endpoint.Deadline(), s.cache.Deadline()))
+}
+
+// stepPaths gives those who ask for certificates what they ask for.
+func (d *Daemon) stepPaths(l *link, in certpath.Input) {
+	in.Wall = time.Now()
+	for _, e := range l.secured.server.Step(d.now(), in) {
+		if e.Kind == certpath.EffectSend {
+			d.sendLink(l, e.LinkDst, e.Packet)
+		}
+	}
+}
 
 // stepEndpoint gives the SEND endpoint of a link one input.
 func (d *Daemon) stepEndpoint(l *link, in send.Input) {
@@ -369,8 +390,13 @@ func (d *Daemon) addressed(l *link, a netip.Addr, ok bool) {
 		return
 	}
 	if !ok {
-		// With a hash of 59 bits that is an attack, or the same key on two routers.
+		// With a hash of 59 bits that is an attack, or the same key on two routers. At the second and third address only who can
+		// sign for it counts (RFC 3971 section 8).
 		d.complain("address of "+l.config.Name, errDuplicate(a))
+		delete(l.secured.own, a)
+		if d.identity.collide(o.prefix) {
+			d.settles = d.now() // relink takes the next one
+		}
 		return
 	}
 	if err := d.neighbors.AddAddress(l.secured.index, netip.PrefixFrom(a, 64)); err != nil {
@@ -418,4 +444,29 @@ func (d *Daemon) openSecure() error {
 	}
 	d.hold = holder
 	return nil
+}
+
+// dropStale takes away addresses and routes of an earlier process that nothing stands for any more: of another key, or of a link
+// that has no SEND now.
+func (d *Daemon) dropStale() {
+	if d.neighbors == nil {
+		return
+	}
+	owned, err := d.neighbors.Owned()
+	if err != nil {
+		d.complain("look for addresses of an earlier process", err)
+		return
+	}
+	for _, o := range owned {
+		var err error
+		switch l := d.byIndex[o.Link]; {
+		case o.Route: // of a node that was on its way; it asks again
+			err = d.neighbors.RemoveRoute(o.Link, o.Addr)
+		case l == nil || l.secured == nil || l.secured.own[o.Addr] == nil:
+			err = d.neighbors.RemoveAddress(o.Link, o.Addr)
+		}
+		if err != nil {
+			d.complain("take away "+o.Addr.String(), err)
+		}
+	}
 }
