@@ -170,6 +170,7 @@ func (r *report) machine(settings *config.Config, others config.Others) {
 	defer host.Close()
 	r.links(settings, host)
 	r.shared(settings, host)
+	r.sendMachine(settings, host)
 	for _, l := range settings.Links {
 		r.others(l, others, runningPrograms("/proc"))
 	}

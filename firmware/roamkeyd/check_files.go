@@ -24,6 +24,7 @@ func (r *report) files(settings *config.Config, file string, who identity, facts
 	if err := as(who, func() {
 		r.settingsFile(file, who)
 		r.keyFile(settings, who)
+		r.sendFiles(settings, who)
 		r.directory(settings.Global.StateDir, "state_dir", who)
 		if dir := filepath.Dir(settings.Global.Control); dir != filepath.Clean(settings.Global.StateDir) {
 			r.directory(dir, "control", who)
