@@ -12,7 +12,7 @@ import (
 // the time until the next start without.
 func (d *demo) showCrash(ctx context.Context) error {
 	o := d.options
-	o.LKE, o.Crash = true, true
+	o.Protocol, o.Crash = scenario.LKE, true
 	o.Home = 0 // a home agent would lead the flow past the old router before the daemon is killed
 	o.Tell = func(text string) { fmt.Fprintf(d.text, "   %s\n", text) }
 	fmt.Fprintln(d.text, "The old router's daemon is killed while it forwards")

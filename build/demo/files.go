@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ func (d *demo) create(name string, write func(f *os.File) error) error {
 	return f.Close()
 }
 
-// writeCapture writes both runs one after the other.
+// writeCapture writes all runs one after the other.
 func (d *demo) writeCapture() error {
 	var interfaces []pcap.Interface
 	var frames []pcap.Frame
@@ -46,29 +47,35 @@ func (d *demo) writePicture() error {
 		From:     -100 * time.Millisecond,
 		To:       min(d.options.After, max(500*time.Millisecond, 3*d.options.Radio)),
 	}
+	messages := picture.Figure{Title: "The messages", Subtitle: "times are relative to the moment at which the node's link went down"}
 	for _, r := range d.runs {
-		figure.Panels = append(figure.Panels, panel(r))
-		if r.Options.LKE {
-			figure.Ladder = ladder(r)
+		figure.Panels = append(figure.Panels, panel(r, figure.To))
+		if r.Options.Protocol != scenario.None {
+			messages.Ladders = append(messages.Ladders, ladder(r))
 		}
 	}
-	return d.create("demo.svg", func(f *os.File) error { return figure.Write(f) })
+	return errors.Join(
+		d.create("demo.svg", func(f *os.File) error { return figure.Write(f) }),
+		d.create("messages.svg", func(f *os.File) error { return messages.Write(f) }),
+	)
 }
 
 func (d *demo) subtitle() string {
 	if d.options.Home > 0 {
-		return fmt.Sprintf("%d packets a second go to its home address; its home agent is %v away, its radio is off for %v",
-			d.options.Rate, d.options.Home, d.options.Radio)
+		return fmt.Sprintf("%d packets a second go to its home address; its home agent is %v away, the routers are %v apart, its radio is off for %v",
+			d.options.Rate, d.options.Home, d.options.Apart, d.options.Radio)
 	}
-	return fmt.Sprintf("%d packets a second go to its address at the old router; its radio is off for %v", d.options.Rate, d.options.Radio)
+	return fmt.Sprintf("%d packets a second go to its address at the old router; the routers are %v apart, its radio is off for %v",
+		d.options.Rate, d.options.Apart, d.options.Radio)
 }
 
-func panel(r played) picture.Panel {
-	p := picture.Panel{Title: "Without LKE: plain Mobile IPv6", GapFrom: r.Loss.Last.Sub(r.Down)}
-	if r.Options.LKE {
-		p.Title = "With LKE"
-	}
+func panel(r played, end time.Duration) picture.Panel {
+	n := names[r.Options.Protocol]
+	p := picture.Panel{Title: n.name + ": " + n.story, GapFrom: r.Loss.Last.Sub(r.Down)}
 	p.Result = fmt.Sprintf("%d of %d packets lost, gap %.0f ms", r.Loss.Lost, r.Loss.Sent, float64(r.Loss.Gap)/float64(time.Millisecond))
+	if r.Loss.Lost == 0 {
+		p.Result = fmt.Sprintf("none of %d packets lost, gap %.0f ms", r.Loss.Sent, float64(r.Loss.Gap)/float64(time.Millisecond))
+	}
 	if r.Loss.First.IsZero() {
 		p.Result = fmt.Sprintf("%d of %d packets lost: none came after the move", r.Loss.Lost, r.Loss.Sent)
 	}
@@ -81,13 +88,25 @@ func panel(r played) picture.Panel {
 	for _, part := range r.Parts {
 		p.Gap = append(p.Gap, picture.Part{Name: part.Name, Took: part.Took})
 	}
-	names := map[string]string{
+	if q := &r.Queue; len(q.Packets) > 0 {
+		for at := -100 * time.Millisecond; at <= end; at += time.Millisecond {
+			p.Queue = append(p.Queue, picture.Level{At: at, Packets: q.At(r.Down.Add(at))})
+		}
+		p.QueueText = fmt.Sprintf("%d packets waited, up to %d at a time", len(q.Packets), q.Most)
+	}
+	marks := map[string]string{
 		"link down": "link down", "link up": "link up", string(scenario.RouterAdvert): "RA", string(scenario.Update): "BU",
 		"forwarding": "forwarded",
 	}
+	if r.Options.Protocol.Fast() {
+		marks = map[string]string{
+			"link down": "link down", "link up": "link up", string(scenario.FastUpdate): "FBU", string(scenario.FastAck): "FBack",
+			string(scenario.Announce): "UNA", scenario.QueueEmpty: "queue empty",
+		}
+	}
 	for _, s := range r.Steps {
-		if name := names[s.What]; s.After && name != "" {
-			delete(names, s.What) // the first of each counts
+		if name := marks[s.What]; name != "" && (s.After || r.Options.Protocol.Fast()) {
+			delete(marks, s.What) // the first of each counts
 			p.Marks = append(p.Marks, picture.Mark{At: s.At.Sub(r.Down), Label: name})
 		}
 	}
@@ -95,7 +114,7 @@ func panel(r played) picture.Panel {
 }
 
 func ladder(r played) picture.Ladder {
-	l := picture.Ladder{Title: "The messages, with LKE", Columns: []string{"correspondent", "old router", "new router", "mobile node"}}
+	l := picture.Ladder{Title: names[r.Options.Protocol].name, Columns: []string{"correspondent", "old router", "new router", "mobile node"}}
 	path := []string{"", scenario.PARName, scenario.NodeName}
 	if r.Options.Home > 0 {
 		l.Columns = []string{"correspondent", "home agent", "old router", "new router", "mobile node"}
@@ -113,15 +132,29 @@ func ladder(r played) picture.Ladder {
 		}
 		l.Rows = append(l.Rows, row)
 	}
+	forwarding := false
 	for _, s := range r.Steps {
 		at := s.At.Sub(r.Down)
 		row := picture.Row{At: at, From: columns[s.From], Label: s.What, Detail: s.Detail}
 		switch {
 		case s.What == "link down":
-			flow(picture.Direct, "packets to the node", path...)
+			if !forwarding {
+				flow(picture.Direct, "packets to the node", path...)
+			}
 			row.Kind, row.Label = picture.Divider, "the node's link goes down"
 			l.Rows = append(l.Rows, row)
-			flow(picture.Lost, "lost", path...)
+			if !forwarding {
+				flow(picture.Lost, "lost", path...)
+			}
+			continue
+		case s.What == "forwarding" && r.Options.Protocol.Fast():
+			if !s.After {
+				flow(picture.Direct, "packets to the node", path...)
+			}
+			forwarding = true
+			row.Kind = picture.Event
+			l.Rows = append(l.Rows, row)
+			flow(picture.Forwarded, "kept at the new router", append(path[:len(path)-1:len(path)-1], scenario.NARName)...)
 			continue
 		case s.What == "first packet":
 			flow(picture.Forwarded, "forwarded by the old router", path...)
@@ -133,8 +166,8 @@ func ladder(r played) picture.Ladder {
 			row.Kind = picture.Event
 		default:
 			row.Kind, row.To = picture.Message, columns[s.To]
-			row.Emphasis = s.From == scenario.PARName && s.Message == scenario.UpdateAck ||
-				s.To == scenario.PARName && s.Message == scenario.Update
+			row.Emphasis = s.From == scenario.PARName && (s.Message == scenario.UpdateAck || s.Message == scenario.FastAck) ||
+				s.To == scenario.PARName && (s.Message == scenario.Update || s.Message == scenario.FastUpdate)
 		}
 		l.Rows = append(l.Rows, row)
 	}

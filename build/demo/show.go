@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/roamkey/roamkey/build/scenario"
 )
 
 const topology = `
@@ -16,7 +18,7 @@ const topology = `
 `
 
 func (d *demo) headline() {
-	fmt.Fprintln(d.text, "A mobile node changes routers: with Local Key Exchange (LKE), and without")
+	fmt.Fprintf(d.text, "A mobile node changes routers, in %s ways\n", []string{"no", "one", "two", "three", "four"}[min(len(d.moves), 4)])
 	drawn := topology
 	if d.options.Home == 0 {
 		var kept []string
@@ -40,22 +42,25 @@ func (d *demo) headline() {
 `, d.options.Rate, d.options.Home)
 	} else {
 		fmt.Fprintf(d.text, `   The correspondent sends %d packets a second to the node's address at the
-   old router. The node has no home agent: without LKE nobody tells anyone.
+   old router. The node has no home agent: in plain Mobile IPv6 nobody tells
+   anyone.
 `, d.options.Rate)
+	}
+	if d.options.Apart > 0 {
+		fmt.Fprintf(d.text, "   The two routers are %v apart.\n", d.options.Apart)
 	}
 }
 
-func (d *demo) title(number int, lke bool) {
-	title := "Without LKE (roamkey-mn -plain): plain Mobile IPv6"
-	switch {
-	case lke && d.options.Home > 0:
-		title = "With LKE: the old router forwards until the home agent knows"
-	case lke:
-		title = "With LKE: the old router forwards"
-	case d.options.Home == 0:
-		title = "Without LKE (roamkey-mn -plain)"
-	}
-	fmt.Fprintf(d.text, "\n%d. %s\n", number, title)
+// names are what the moves are called in words, and what happens in each.
+var names = map[scenario.Protocol]struct{ name, story string }{
+	scenario.None:      {"Plain Mobile IPv6", "the home agent is told, after the move"},
+	scenario.LKE:       {"Local Key Exchange", "the old router is told after the move, and forwards"},
+	scenario.FMIP:      {"Fast handover", "the routers prepare the move, and keep what comes meanwhile"},
+	scenario.FMIPEarly: {"Fast handover, left too early", "the node is gone before all is prepared"},
+}
+
+func (d *demo) title(number int, protocol scenario.Protocol) {
+	fmt.Fprintf(d.text, "\n%d. %s: %s\n", number, names[protocol].name, names[protocol].story)
 }
 
 // timeline shows what happened, a line each; the times are those since the link went down.
@@ -75,17 +80,17 @@ func (d *demo) timeline(r played) {
 func (d *demo) compare() {
 	fmt.Fprintln(d.text, "\nWhere the gap went")
 	for _, r := range d.runs {
-		name := "without LKE"
-		if r.Options.LKE {
-			name = "with LKE"
-		}
-		fmt.Fprintf(d.text, "   %s: %s from the last packet to the next", name, milliseconds(r.Loss.Gap))
+		fmt.Fprintf(d.text, "   %s: %s without a packet", names[r.Options.Protocol].name, milliseconds(r.Loss.Gap))
 		if r.Loss.First.IsZero() {
 			fmt.Fprint(d.text, ", which never came")
 		}
 		fmt.Fprintln(d.text)
 		for _, p := range r.Parts {
 			fmt.Fprintf(d.text, "   %12s  %-9s %s\n", milliseconds(p.Took), p.Name, p.Story)
+		}
+		if q := r.Queue; len(q.Packets) > 0 {
+			fmt.Fprintf(d.text, "   the new router kept %d packets, %d at a time; the last one left %s\n   after the link was up\n",
+				len(q.Packets), q.Most, milliseconds(q.Empty.Sub(r.Up)))
 		}
 	}
 	last := d.runs[len(d.runs)-1]
@@ -106,7 +111,8 @@ func milliseconds(t time.Duration) string {
 func (d *demo) files() {
 	fmt.Fprintln(d.text)
 	for _, f := range []struct{ name, what string }{
-		{"demo.svg", "packets over time, and the messages as a ladder"},
+		{"demo.svg", "packets over time"},
+		{"messages.svg", "the messages as ladders"},
 		{"demo.pcap", "all that was sent, for Wireshark (each frame with its place)"},
 		{"*.log", "what the programs said"},
 	} {
@@ -114,7 +120,7 @@ func (d *demo) files() {
 	}
 	for _, r := range d.runs {
 		if r.Dropped > 0 {
-			fmt.Fprintf(d.text, "   (%d frames of %s are missing in the capture)\n", r.Dropped, r.Options.Label())
+			fmt.Fprintf(d.text, "   (%d frames of %s are missing in the capture)\n", r.Dropped, r.Options.Protocol)
 		}
 	}
 	fmt.Fprintln(d.text)

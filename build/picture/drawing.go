@@ -24,6 +24,7 @@ const (
 	orange    = "#dd7a12"
 	red       = "#c8372d"
 	green     = "#2e8555"
+	violet    = "#7b5aa6"
 	fontStack = "DejaVu Sans, Helvetica, Arial, sans-serif"
 )
 
@@ -60,6 +61,18 @@ func (d *drawing) box(x, y, w, h float64, fill, stroke string) {
 func (d *drawing) line(x1, y1, x2, y2 float64, stroke string, thick float64, extra string) {
 	fmt.Fprintf(&d.b, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"%.1f\"%s/>\n",
 		x1, y1, x2, y2, stroke, thick, extra)
+}
+
+// area fills what is between the points, each an x and a y, and the base line.
+func (d *drawing) area(points [][2]float64, base float64, fill string) {
+	if len(points) == 0 {
+		return
+	}
+	fmt.Fprintf(&d.b, "<path class=\"area\" d=\"M%.1f %.1f", points[0][0], base)
+	for _, p := range points {
+		fmt.Fprintf(&d.b, " L%.1f %.1f", p[0], p[1])
+	}
+	fmt.Fprintf(&d.b, " L%.1f %.1f Z\" fill=\"%s\"/>\n", points[len(points)-1][0], base, fill)
 }
 
 func (d *drawing) circle(x, y, r float64, fill string) {

@@ -10,7 +10,7 @@ type Figure struct {
 	Title, Subtitle string
 	From, To        time.Duration // the span of time that the panels show
 	Panels          []Panel
-	Ladder          Ladder
+	Ladders         []Ladder
 }
 
 // Fate is what became of a packet.
@@ -29,6 +29,12 @@ type Packet struct {
 	Fate Fate
 }
 
+// Level is how many packets are kept from a moment on.
+type Level struct {
+	At      time.Duration
+	Packets int
+}
+
 // Mark is a moment that a panel shows as a vertical line.
 type Mark struct {
 	At    time.Duration
@@ -45,6 +51,8 @@ type Part struct {
 type Panel struct {
 	Title, Result string
 	Packets       []Packet
+	Queue         []Level // packets that are kept on the way; nil if none ever is
+	QueueText     string
 	Marks         []Mark
 	GapFrom       time.Duration // when the last packet before the gap came
 	Gap           []Part
@@ -85,10 +93,15 @@ type Row struct {
 func (f Figure) Write(w io.Writer) error {
 	d := newDrawing()
 	y := f.heading(d)
+	scale := f.scale()
 	for _, p := range f.Panels {
-		y = f.panel(d, p, y)
+		y = f.panel(d, p, scale, y)
 	}
-	y = f.legend(d, y)
-	y = f.Ladder.draw(d, y)
+	if len(f.Panels) > 0 {
+		y = f.legend(d, y)
+	}
+	for _, l := range f.Ladders {
+		y = l.draw(d, y)
+	}
 	return d.write(w, width, y+margin)
 }

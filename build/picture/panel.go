@@ -13,7 +13,8 @@ const (
 	plotLeft   = margin + 56
 	plotRight  = width - margin
 	plotUp     = 76.0 // received packets
-	plotDown   = 34.0 // lost packets
+	plotDown   = 30.0 // lost packets
+	plotQueue  = 34.0 // packets that are kept
 	markSpace  = 58.0 // above the plot, for the labels of marks
 	gapHeight  = 16.0
 	labelWidth = 6.4 // of a character at size 11, nearly
@@ -31,7 +32,7 @@ func (f Figure) x(at time.Duration) float64 {
 	return plotLeft + (plotRight-plotLeft)*float64(at-f.From)/float64(f.To-f.From)
 }
 
-func (f Figure) panel(d *drawing, p Panel, y float64) float64 {
+func (f Figure) panel(d *drawing, p Panel, scale float64, y float64) float64 {
 	y += 26
 	d.text(margin, y, style{size: 15, bold: true, class: "panel"}, p.Title)
 	d.text(plotRight, y, style{size: 12, fill: faint, anchor: "end"}, p.Result)
@@ -40,11 +41,13 @@ func (f Figure) panel(d *drawing, p Panel, y float64) float64 {
 	bottom := axis + plotDown
 
 	d.rect(plotLeft, top, plotRight-plotLeft, plotUp+plotDown, shade)
-	bin := binWidth(f.To - f.From)
-	f.bars(d, p, bin, top, axis, bottom)
+	f.bars(d, p, scale, top, axis, bottom)
 	d.line(plotLeft, axis, plotRight, axis, ink, 1, "")
 	d.text(plotLeft-8, top+12, style{size: 11, fill: faint, anchor: "end"}, "received")
 	d.text(plotLeft-8, bottom-6, style{size: 11, fill: faint, anchor: "end"}, "lost")
+	if len(p.Queue) > 0 {
+		bottom = f.queue(d, p, bottom+4)
+	}
 	f.ticks(d, bottom)
 	f.marks(d, p.Marks, top, bottom)
 	return f.gap(d, p, bottom+22)
@@ -60,34 +63,79 @@ func binWidth(span time.Duration) time.Duration {
 	return 50 * time.Millisecond
 }
 
-// bars draws how many packets of each span of time were received, upwards, and lost, downwards.
-func (f Figure) bars(d *drawing, p Panel, bin time.Duration, top, axis, bottom float64) {
-	type counts [3]int
+// counts are packets of one span of time, by fate.
+type counts [3]int
+
+// count sorts a panel's packets into bins.
+func (f Figure) count(p Panel) []counts {
+	bin := binWidth(f.To - f.From)
 	bins := make([]counts, int((f.To-f.From+bin-1)/bin))
 	for _, packet := range p.Packets {
 		if packet.At >= f.From && packet.At < f.To {
 			bins[int((packet.At-f.From)/bin)][packet.Fate]++
 		}
 	}
-	var totals []int
-	for _, c := range bins {
-		totals = append(totals, c[Lost]+c[Direct]+c[Forwarded])
+	return bins
+}
+
+// scale is how many packets of one bin reach the upper edge of a panel: the same in all, so that they can be compared. A moment
+// in which the sender made up for what it was late with must not make all the rest small; but where packets were kept, they come
+// faster afterwards, and that is to be seen.
+func (f Figure) scale() float64 {
+	middle, factor := 1, 1.25
+	for _, p := range f.Panels {
+		var totals []int
+		for _, c := range f.count(p) {
+			totals = append(totals, c[Lost]+c[Direct]+c[Forwarded])
+		}
+		slices.Sort(totals)
+		middle = max(middle, totals[len(totals)/2])
+		if len(p.Queue) > 0 {
+			factor = 2.3
+		}
 	}
-	slices.Sort(totals)
-	// A moment in which the sender made up for what it was late with must not make all the rest small.
-	most := 1.25 * float64(max(totals[len(totals)/2], 1))
-	for i, c := range bins {
+	return factor * float64(middle)
+}
+
+// queue draws how many packets are kept, as an area.
+func (f Figure) queue(d *drawing, p Panel, y float64) float64 {
+	bottom := y + plotQueue
+	d.rect(plotLeft, y, plotRight-plotLeft, plotQueue, shade)
+	most := 1
+	for _, l := range p.Queue {
+		most = max(most, l.Packets)
+	}
+	height := func(packets int) float64 { return bottom - (plotQueue-4)*float64(packets)/float64(most) }
+	var points [][2]float64
+	at, before := f.From, bottom
+	for _, l := range p.Queue {
+		at = l.At
+		points = append(points, [2]float64{f.x(at), before}, [2]float64{f.x(at), height(l.Packets)})
+		before = height(l.Packets)
+	}
+	points = append(points, [2]float64{f.x(max(at, f.To)), before})
+	d.area(points, bottom, violet)
+	d.line(plotLeft, bottom, plotRight, bottom, ink, 1, "")
+	d.text(plotLeft-8, bottom-6, style{size: 11, fill: faint, anchor: "end"}, "kept")
+	d.text(plotRight-6, y+14, style{size: 11, anchor: "end", class: "queue"}, p.QueueText)
+	return bottom
+}
+
+// bars draws how many packets of each span of time were received, upwards, and lost, downwards.
+func (f Figure) bars(d *drawing, p Panel, scale, top, axis, bottom float64) {
+	bin := binWidth(f.To - f.From)
+	for i, c := range f.count(p) {
 		from := f.x(f.From + time.Duration(i)*bin)
 		w := f.x(f.From+time.Duration(i+1)*bin) - from
 		w = max(w-0.6, 0.5)
 		at := axis
 		for _, fate := range []Fate{Direct, Forwarded} {
-			if h := min((axis-top)*float64(c[fate])/most, at-top); h > 0 {
+			if h := min((axis-top)*float64(c[fate])/scale, at-top); h > 0 {
 				at -= h
 				d.rect(from, at, w, h, colour(fate))
 			}
 		}
-		if h := min((bottom-axis)*float64(c[Lost])/most, bottom-axis); h > 0 {
+		if h := min((bottom-axis)*float64(c[Lost])/scale, bottom-axis); h > 0 {
 			d.rect(from, axis, w, h, colour(Lost))
 		}
 	}
@@ -201,6 +249,11 @@ func (f Figure) legend(d *drawing, y float64) float64 {
 		d.text(x+18, y, style{size: 12}, item.text)
 		x += 18 + 7.2*float64(len(item.text)) + 24
 	}
+	if slices.ContainsFunc(f.Panels, func(p Panel) bool { return len(p.Queue) > 0 }) {
+		d.rect(x, y-10, 12, 12, violet)
+		d.text(x+18, y, style{size: 12}, "kept at the new router")
+	}
+	y += 18
 	d.text(plotRight, y, style{size: 11, fill: faint, anchor: "end"}, "0 ms: the link went down; a lost packet is shown when it would have come")
 	return y + 18
 }

@@ -49,7 +49,7 @@ func example() Figure {
 				Gap: []Part{{"link", 50 * ms}, {"attach", 32 * ms}, {"binding", ms}, {"router", 70 * time.Microsecond}, {"delivery", ms}},
 			},
 		},
-		Ladder: Ladder{
+		Ladders: []Ladder{{
 			Title:   "The messages",
 			Columns: []string{"correspondent", "old router", "new router", "mobile node"},
 			Rows: []Row{
@@ -62,7 +62,7 @@ func example() Figure {
 				{Kind: Message, At: 82 * ms, From: 3, To: 1, Label: "BU", Emphasis: true},
 				{Kind: Flow, Untimed: true, Path: []int{0, 1, 3}, Fate: Forwarded, Label: "forwarded"},
 			},
-		},
+		}},
 	}
 }
 
@@ -146,7 +146,7 @@ func TestEveryWordIsDrawn(t *testing.T) {
 // The bars of a panel show each packet once: their areas are in the proportion of the packets' fates.
 func TestBarsCountPackets(t *testing.T) {
 	f := example()
-	f.Panels, f.Ladder = f.Panels[1:], Ladder{}
+	f.Panels, f.Ladders = f.Panels[1:], nil
 	f.Panels[0].Gap = nil // it has the same colours
 	area := map[string]float64{}
 	for _, e := range draw(t, f) {
@@ -174,7 +174,7 @@ func number(t *testing.T, e element, name string) float64 {
 
 // Nothing is drawn outside of the picture, and no number is none.
 func TestAllIsInsideThePicture(t *testing.T) {
-	for name, f := range map[string]Figure{"example": example(), "empty": {To: ms}, "one column": {To: ms, Ladder: Ladder{Columns: []string{"x"}}}} {
+	for name, f := range map[string]Figure{"example": example(), "empty": {To: ms}, "one column": {To: ms, Ladders: []Ladder{{Columns: []string{"x"}}}}} {
 		all := draw(t, f)
 		w, h := number(t, all[0], "width"), number(t, all[0], "height")
 		for _, e := range all[2:] {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/roamkey/roamkey/build/pcap"
 )
 
 // Analysis is what a report tells when one looks at it.
@@ -14,7 +16,10 @@ type Analysis struct {
 	Parts    []Part
 	Result   Result
 	Steps    []Step
-	Messages []Message // as the node sent and received them
+	Messages []Message // as the node sent and received them, and what the routers said to each other
+	Queue    Queue     // at the new router
+	InFlight int       // packets that the old router put into its cell when the node had left, before it forwarded
+	Acked    bool      // the old router's FBack reached the node before it left
 }
 
 // Step is one line of the timeline.
@@ -48,14 +53,36 @@ func (r *Report) Analyse() Analysis {
 			seen[f.Interface] = append(seen[f.Interface], m)
 		}
 	}
-	a.Messages = seen[atNode]
+	a.Messages = slices.Clone(seen[atNode])
+	for _, m := range seen[atPARUplink] {
+		if m.Kind == Initiate || m.Kind == InitiateAck {
+			a.Messages = append(a.Messages, m)
+		}
+	}
+	slices.SortStableFunc(a.Messages, func(x, y Message) int { return x.At.Compare(y.At) })
 	a.Moments = Moments{LastPacket: a.Loss.Last, LinkUp: r.Up, FirstPacket: a.Loss.First, End: r.Flow.End}
 	if r.Handover != nil {
 		a.Moments.Router = time.Duration(r.Handover.RouterUS) * time.Microsecond
 	}
+	if r.Options.Protocol.Fast() {
+		r.fastMoments(&a, seen[atPARCell])
+	} else {
+		r.moments(&a, seen)
+	}
+	a.Parts = a.Moments.Divide()
+	a.Result = Result{
+		Protocol: r.Options.Protocol, Sent: a.Loss.Sent, Lost: a.Loss.Lost, Gap: a.Loss.Gap,
+		Router: a.Moments.Router, Forwarded: a.Loss.Forwarded, Held: a.Queue.Most, Reordered: a.Loss.Reordered,
+	}
+	a.Steps = r.steps(a)
+	return a
+}
+
+// moments finds those of a move of which somebody is told afterwards.
+func (r *Report) moments(a *Analysis, seen [places][]Message) {
 	// Who is told of the new address, that packets follow: the old router, or without LKE the home agent.
 	told, place := r.Topology.PAR.Address, atPARUplink
-	if !r.Options.LKE {
+	if r.Options.Protocol == None {
 		told, place = r.Topology.HomeAgent, atHome
 	}
 	for _, m := range a.Messages {
@@ -75,13 +102,47 @@ func (r *Report) Analyse() Analysis {
 			a.Moments.Address = l.Time
 		}
 	}
-	a.Parts = a.Moments.Divide()
-	a.Result = Result{
-		Protocol: r.Options.Label(), Sent: a.Loss.Sent, Lost: a.Loss.Lost, Gap: a.Loss.Gap,
-		Router: a.Moments.Router, Forwarded: a.Loss.Forwarded,
+}
+
+// fastMoments finds those of a move that the routers prepared.
+func (r *Report) fastMoments(a *Analysis, atPAR []Message) {
+	a.Queue = measureQueue(r.Frames, atNARUplink, atNARCell)
+	for _, m := range a.Messages {
+		switch {
+		case m.Kind == Announce && m.Outgoing && m.At.After(r.Down) && a.Moments.Announced.IsZero():
+			a.Moments.Announced = m.At
+		case m.Kind == FastAck && !m.Outgoing && m.At.Before(r.Down):
+			a.Acked = true
+		}
 	}
-	a.Steps = r.steps(a)
-	return a
+	for _, m := range atPAR {
+		if m.Kind == FastUpdate && !m.Outgoing {
+			a.Moments.Arrived = m.At
+			break
+		}
+	}
+	if !a.Moments.Arrived.IsZero() && a.Moments.Router > 0 {
+		a.InFlight = inFlight(r.Frames, a.Loss, r.Down, a.Moments.Arrived.Add(a.Moments.Router))
+	}
+}
+
+// slack is how exact the moment is from which on the old router forwards.
+const slack = time.Millisecond
+
+// inFlight counts the packets that were on their way in the old cell when the node left it, or that its router put there
+// before forwarding was in place.
+func inFlight(frames []pcap.Frame, loss Loss, down, forwarding time.Time) int {
+	n := 0
+	for _, f := range frames {
+		if f.Interface != atPARCell || !f.Outgoing || f.At.After(forwarding.Add(slack)) {
+			continue
+		}
+		seq, _, ok := flowSeq(f)
+		if ok && seq < uint64(len(loss.Fates)) && (f.At.After(down) || loss.Fates[seq] == Lost) {
+			n++
+		}
+	}
+	return n
 }
 
 // steps makes the timeline: each kind of message once before the move and once after it, with what the node did.
@@ -91,24 +152,34 @@ func (r *Report) steps(a Analysis) []Step {
 		kind  Kind
 		after bool
 		to    string
+		says  string // of the messages that are for more than one purpose
 	}
 	told := make(map[key]bool)
 	for _, m := range a.Messages {
 		after := m.At.After(r.Down)
-		if after && m.At.Before(r.Up) {
+		if between := m.Kind == Initiate || m.Kind == InitiateAck; after && m.At.Before(r.Up) && !between {
 			continue
 		}
 		s := Step{At: m.At, What: string(m.Kind), Detail: m.Detail, Message: m.Kind, After: after}
 		peer := r.peer(m)
 		s.From, s.To = peer, NodeName
-		if m.Outgoing {
+		switch {
+		case m.Kind == Initiate || m.Kind == InitiateAck:
+			s.From, s.To = NARName, PARName
+			if m.Outgoing {
+				s.From, s.To = PARName, NARName
+			}
+		case m.Outgoing:
 			s.From, s.To = NodeName, peer
 		}
-		if k := (key{m.Kind, after, peer}); told[k] {
-			continue
-		} else {
-			told[k] = true
+		k := key{m.Kind, after, peer, ""}
+		if m.Kind == ProxySolicit || m.Kind == ProxyAdvert {
+			k.says = m.Detail
 		}
+		if told[k] {
+			continue
+		}
+		told[k] = true
 		steps = append(steps, s)
 	}
 	for _, l := range r.Lines {
@@ -116,6 +187,8 @@ func (r *Report) steps(a Analysis) []Step {
 		switch l.Event {
 		case "address-ready":
 			s.What, s.Detail = "address", l.Home.String()
+		case "handover-key":
+			s.What, s.Detail = "handover key", "with the "+r.routerName(l.Router)
 		case "lbsa-valid":
 			s.What, s.Detail = "key valid", "with the "+r.routerName(l.Router)
 		case "tunnel-open":
@@ -126,10 +199,20 @@ func (r *Report) steps(a Analysis) []Step {
 		steps = append(steps, s)
 	}
 	steps = append(steps, Step{At: r.Down, From: NodeName, What: "link down", After: true}, Step{At: r.Up, From: NodeName, What: "link up", After: true})
-	if r.Handover != nil && r.Options.LKE && !a.Moments.Arrived.IsZero() {
+	if at := a.Moments.Arrived.Add(a.Moments.Router); r.Handover != nil && r.Options.Protocol != None && !a.Moments.Arrived.IsZero() {
+		told := Update
+		if r.Options.Protocol.Fast() {
+			told = FastUpdate
+		}
 		steps = append(steps, Step{
-			At: a.Moments.Arrived.Add(a.Moments.Router), From: PARName, What: "forwarding", After: true,
-			Detail: fmt.Sprintf("in place, %d us after the BU", a.Moments.Router.Microseconds()),
+			At: at, From: PARName, What: "forwarding", After: at.After(r.Down),
+			Detail: fmt.Sprintf("in place, %d us after the %s", a.Moments.Router.Microseconds(), told),
+		})
+	}
+	if !a.Queue.Empty.IsZero() {
+		steps = append(steps, Step{
+			At: a.Queue.Empty, From: NARName, What: QueueEmpty, After: a.Queue.Empty.After(r.Down),
+			Detail: fmt.Sprintf("%d packets waited, %d at a time", len(a.Queue.Packets), a.Queue.Most),
 		})
 	}
 	if at := r.homeAgain(a); !at.IsZero() {
@@ -138,6 +221,8 @@ func (r *Report) steps(a Analysis) []Step {
 	if !a.Loss.First.IsZero() {
 		s := Step{At: a.Loss.First, From: NodeName, What: "first packet", After: true}
 		switch {
+		case len(a.Queue.Packets) > 0:
+			s.Detail = "kept by the new router"
 		case a.Loss.Forwarded > 0:
 			s.Detail = "forwarded by the old router"
 		case r.Topology.Home != nil:
@@ -149,8 +234,11 @@ func (r *Report) steps(a Analysis) []Step {
 	return steps
 }
 
-// HomeAgain is the step at which packets take the ordinary way again, after they were forwarded.
-const HomeAgain = "direct again"
+// Steps that are no message.
+const (
+	HomeAgain  = "direct again" // packets take the ordinary way again, after they were forwarded
+	QueueEmpty = "queue empty"  // the new router keeps none any more
+)
 
 // homeAgain finds the first packet after the move that came past the old router; the zero Time where none was forwarded.
 func (r *Report) homeAgain(a Analysis) time.Time {

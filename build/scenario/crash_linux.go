@@ -34,7 +34,7 @@ func (r *run) crash(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if r.par, err = r.options.Programs.startDaemon(r.top.PAR, r.options.Label()+"-again"); err != nil {
+	if r.par, err = r.options.Programs.startDaemon(r.top.PAR, string(r.options.Protocol)+"-again"); err != nil {
 		return err
 	}
 	s, err := r.par.await(ctx, 10*time.Second, "taking up the binding", func(s control.Snapshot) bool { return s.LBSAs.Bound == 1 })

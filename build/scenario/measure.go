@@ -32,6 +32,7 @@ const (
 // Loss is what a move cost the flow.
 type Loss struct {
 	Sent, Lost, Duplicates, Forwarded int
+	Reordered                         int // arrived after one that was sent later
 
 	// Last is the last arrival before the node's link went down, First the first one after. First is zero if none came.
 	Last, First time.Time
@@ -47,6 +48,7 @@ type Loss struct {
 func (f Flow) Measure(down time.Time) Loss {
 	l := Loss{Sent: len(f.Sent), Fates: make([]Fate, len(f.Sent)), Times: make([]time.Time, len(f.Sent)), Last: down}
 	seen := false
+	latest := uint64(0) // sequence number
 	var transits []time.Duration
 	for _, a := range f.Arrivals {
 		if a.Seq >= uint64(len(l.Fates)) {
@@ -57,6 +59,10 @@ func (f Flow) Measure(down time.Time) Loss {
 			continue
 		}
 		l.Fates[a.Seq], l.Times[a.Seq] = Direct, a.At
+		if a.Seq < latest {
+			l.Reordered++
+		}
+		latest = max(latest, a.Seq)
 		switch {
 		case !a.At.After(down):
 			transits = append(transits, a.At.Sub(f.Sent[a.Seq]))
@@ -105,6 +111,7 @@ type Moments struct {
 	Address     time.Time // the node could use its new address
 	Updated     time.Time // the node sent its Binding Update
 	Arrived     time.Time // the Binding Update reached the router
+	Announced   time.Time // the node told the new router that it is there; of a move that was prepared
 	Router      time.Duration
 	FirstPacket time.Time
 	End         time.Time // when one stopped looking
@@ -125,6 +132,11 @@ func (m Moments) Divide() []Part {
 		at = t
 	}
 	until(m.LinkUp, "link", "the radio was between two cells")
+	if !m.Announced.IsZero() {
+		until(m.Announced, "attach", "the node announced itself to the new router")
+		until(m.FirstPacket, "delivery", "the new router sent what it had kept")
+		return slices.Clip(parts)
+	}
 	if m.Updated.IsZero() {
 		until(m.Address, "attach", "router advertisement, new address")
 	} else {

@@ -26,6 +26,16 @@ const (
 	Update        Kind = "BU"
 	UpdateAck     Kind = "BA"
 	Finished      Kind = "Finished"
+
+	PathSolicit  Kind = "CPS"
+	PathAdvert   Kind = "CPA"
+	ProxySolicit Kind = "RtSolPr"
+	ProxyAdvert  Kind = "PrRtAdv"
+	FastUpdate   Kind = "FBU"
+	FastAck      Kind = "FBack"
+	Initiate     Kind = "HI"
+	InitiateAck  Kind = "HAck"
+	Announce     Kind = "UNA"
 )
 
 // Message is one control message as it was seen on one interface.
@@ -118,13 +128,56 @@ func (m *Message) decodeND(p *ipv6.Packet) bool {
 		return true
 	case ndp.TypeNeighborAdvert:
 		na, reason := ndp.ParseNeighborAdvert(p)
-		if reason != ndp.ReasonNone || !hasAuth(na.Options, points.AuthReply) {
+		if reason != ndp.ReasonNone {
+			return false
+		}
+		if !na.Solicited && !na.Override && !na.Router && p.Src == na.Target && ipv6.IsRoutableUnicast(na.Target) && !na.TargetLink.IsZero() {
+			m.Kind, m.Target, m.Detail = Announce, na.Target, "I am here"
+			return true
+		}
+		if !hasAuth(na.Options, points.AuthReply) {
 			return false
 		}
 		m.Kind, m.Target, m.Detail = DADAdvert, na.Target, "proved with the key"
 		return true
+	case ndp.TypePathSolicit:
+		_, reason := ndp.ParsePathSolicit(p)
+		m.Kind, m.Detail = PathSolicit, "who says that you are a router?"
+		return reason == ndp.ReasonNone
+	case ndp.TypePathAdvert:
+		_, reason := ndp.ParsePathAdvert(p)
+		m.Kind, m.Detail = PathAdvert, "a certificate of the path"
+		return reason == ndp.ReasonNone
+	case ndp.TypeFast:
+		return m.decodeProxy(p)
 	}
 	return false
+}
+
+// decodeProxy reads what node and router say of access points elsewhere.
+func (m *Message) decodeProxy(p *ipv6.Packet) bool {
+	if s, reason := ndp.ParseProxySolicit(p); reason == ndp.ReasonNone {
+		m.Kind, m.Detail = ProxySolicit, "who is at that access point?"
+		if s.HasKeyRequest {
+			m.Detail = "a handover key, please"
+		}
+		return true
+	}
+	a, reason := ndp.ParseProxyAdvert(p)
+	if reason != ndp.ReasonNone {
+		return false
+	}
+	m.Kind = ProxyAdvert
+	if a.HasKeyReply {
+		m.Detail = "a handover key, under RSA"
+		return true
+	}
+	if a.Tuples.Len() > 0 {
+		if prefix := a.Tuples.At(0).NetPrefix(); prefix.IsValid() {
+			m.Detail = prefix.String()
+		}
+	}
+	return true
 }
 
 func hasAuth(options ndp.Options, typ uint8) bool {
@@ -169,6 +222,41 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 			m.Detail += "; are you there?"
 		}
 		return true
+	case h.Type == mobility.TypeHI:
+		hi, err := mobility.ParseHandoverInitiate(h)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Target, m.Detail = Initiate, hi.NewCareOf, "a node comes"
+		if hi.Buffer {
+			m.Detail = "a node comes: keep its packets"
+		}
+		return true
+	case h.Type == mobility.TypeHAck:
+		ack, err := mobility.ParseHandoverAck(h)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Status, m.Detail = InitiateAck, ack.Code, handoverText(ack.Code)
+		return true
+	case h.Type == mobility.TypeFBU && !local:
+		fbu, err := mobility.ParseFastBindingUpdate(h)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Lifetime, m.Detail = FastUpdate, time.Duration(fbu.Lifetime)*time.Second, "I am going there"
+		if fbu.AlternateCareOf == p.Src || !fbu.AlternateCareOf.IsValid() {
+			m.Detail = "I am here now"
+		}
+		return true
+	case h.Type == mobility.TypeFBack && !local:
+		ack, err := mobility.ParseFastBindingAck(h)
+		if err != nil {
+			return false
+		}
+		m.Kind, m.Status, m.Lifetime = FastAck, ack.Status, time.Duration(ack.Lifetime)*time.Second
+		m.Detail = statusText(ack.Status)
+		return true
 	case h.Type == points.KeyExchangeRequest && local:
 		m.Kind, m.Detail = KeyRequest, "a fresh key, under RSA"
 		return true
@@ -189,6 +277,13 @@ func (m *Message) decodeMobility(p *ipv6.Packet) bool {
 		return true
 	}
 	return false
+}
+
+func handoverText(code uint8) string {
+	if code < mobility.HandoverRefused {
+		return "accepted"
+	}
+	return fmt.Sprintf("refused, code %d", code)
 }
 
 func statusText(status uint8) string {

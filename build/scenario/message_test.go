@@ -141,7 +141,7 @@ func TestWhatTheOldRouterForwardedIsKnown(t *testing.T) {
 // report is a handover with LKE as the capture, the node and the router tell it.
 func report() *Report {
 	r := &Report{
-		Options:  Options{LKE: true},
+		Options:  Options{Protocol: LKE},
 		Topology: &Topology{PAR: &Router{Address: parAddr}, NAR: &Router{Address: narAddr}, HomeAgent: agent},
 		Down:     ms(20), Up: ms(30),
 		Handover: &control.Handover{Home: oldCoA, RouterUS: 250},

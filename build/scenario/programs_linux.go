@@ -45,7 +45,7 @@ config link 'lan'
 func (p Programs) dir(r *Router) string { return filepath.Join(p.Work, r.Name) }
 
 // prepare writes the settings of a router and makes its key, if it has none.
-func (p Programs) prepare(r *Router) error {
+func (p Programs) prepare(r *Router, protocol Protocol) error {
 	dir := p.dir(r)
 	// State of an earlier run would be taken up; its bindings are those of namespaces that are no more.
 	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
@@ -55,17 +55,34 @@ func (p Programs) prepare(r *Router) error {
 		return err
 	}
 	text := fmt.Sprintf(settings, dir, p.Tunnel, access)
-	if err := os.WriteFile(filepath.Join(dir, "roamkey.conf"), []byte(text), 0o600); err != nil {
+	if protocol.Fast() {
+		text += fmt.Sprintf(fastSettings, dir, r.AccessPoint)
+	}
+	if err := os.WriteFile(p.conf(r), []byte(text), 0o600); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "lke.key")); err == nil {
-		return nil
+	if err := p.make(r, filepath.Join(dir, "lke.key"), "keygen", "-c", p.conf(r)); err != nil {
+		return err
 	}
-	if _, err := r.NS.Run(20*time.Second, p.Roamkeyd, "keygen", "-c", filepath.Join(dir, "roamkey.conf")); err != nil {
-		return fmt.Errorf("make the RSA key of %s: %w", r.Name, err)
+	if protocol.Fast() {
+		return p.prepareFast(r)
 	}
 	return nil
 }
+
+// make has roamkeyd make a file, unless an earlier run did.
+func (p Programs) make(r *Router, file string, args ...string) error {
+	if _, err := os.Stat(file); err == nil {
+		return nil
+	}
+	if _, err := r.NS.Run(20*time.Second, p.Roamkeyd, args...); err != nil {
+		return fmt.Errorf("make %s of %s: %w", filepath.Base(file), r.Name, err)
+	}
+	return nil
+}
+
+// conf is the path of a router's settings.
+func (p Programs) conf(r *Router) string { return filepath.Join(p.dir(r), "roamkey.conf") }
 
 // Daemon is a running roamkeyd.
 type Daemon struct {
@@ -82,7 +99,7 @@ func (p Programs) startDaemon(r *Router, label string) (*Daemon, error) {
 		return nil, err
 	}
 	program, err := r.NS.Start(netlab.Command{
-		Path: p.Roamkeyd, Args: []string{"run", "-c", filepath.Join(p.dir(r), "roamkey.conf")}, Log: log,
+		Path: p.Roamkeyd, Args: []string{"run", "-c", p.conf(r)}, Log: log,
 	})
 	if err != nil {
 		log.Close()
@@ -142,7 +159,11 @@ type Mobile struct {
 
 	mu    sync.Mutex
 	lines []mobilenode.Line
+	more  chan struct{} // closed at the next line
 }
+
+// nodeSocket is where the node listens to who says where it goes.
+func (p Programs) nodeSocket() string { return filepath.Join(p.Work, "mn.sock") }
 
 // startMobile starts roamkey-mn attach in the node's namespace.
 func (p Programs) startMobile(ns *netlab.Namespace, label string, args ...string) (*Mobile, error) {
@@ -150,10 +171,10 @@ func (p Programs) startMobile(ns *netlab.Namespace, label string, args ...string
 	if err != nil {
 		return nil, err
 	}
-	m := &Mobile{log: log}
+	m := &Mobile{log: log, more: make(chan struct{})}
 	in, out := io.Pipe()
 	args = append([]string{"attach", "-interface", radio, "-status-json", "-tunnel", p.Tunnel,
-		"-control", filepath.Join(p.Work, "mn.sock")}, args...)
+		"-control", p.nodeSocket()}, args...)
 	if m.Program, err = ns.Start(netlab.Command{Path: p.RoamkeyMN, Args: args, Log: log, Out: out}); err != nil {
 		log.Close()
 		return nil, err
@@ -175,6 +196,8 @@ func (m *Mobile) read(in io.Reader) {
 		if json.Unmarshal(scanner.Bytes(), &l) == nil {
 			m.mu.Lock()
 			m.lines = append(m.lines, l)
+			close(m.more)
+			m.more = make(chan struct{})
 			m.mu.Unlock()
 		}
 	}
@@ -188,24 +211,38 @@ func (m *Mobile) Lines() []mobilenode.Line {
 	return append([]mobilenode.Line(nil), m.lines...)
 }
 
-// await waits for a line with an event.
-func (m *Mobile) await(ctx context.Context, limit time.Duration, event string) error {
-	deadline := time.Now().Add(limit)
+// since gives the lines from a number on, and what is closed when there are more.
+func (m *Mobile) since(from int) ([]mobilenode.Line, <-chan struct{}) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]mobilenode.Line(nil), m.lines[from:]...), m.more
+}
+
+// await waits for a line with an event, and gives it. fits may want more of it; nil takes the first.
+func (m *Mobile) await(ctx context.Context, limit time.Duration, event string, fits func(mobilenode.Line) bool) (mobilenode.Line, error) {
+	return m.awaitFrom(ctx, 0, limit, event, fits)
+}
+
+// awaitFrom does the same from a line on: no line before that number counts.
+func (m *Mobile) awaitFrom(ctx context.Context, from int, limit time.Duration, event string, fits func(mobilenode.Line) bool) (mobilenode.Line, error) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	for {
-		for _, l := range m.Lines() {
-			if l.Event == event {
-				return nil
+		lines, more := m.since(from)
+		for _, l := range lines {
+			if l.Event == event && (fits == nil || fits(l)) {
+				return l, nil
 			}
 		}
+		from += len(lines)
 		select {
+		case <-more:
 		case <-m.Done():
-			return fmt.Errorf("roamkey-mn ended before it told of %s:\n%s", event, tail(m.log.Name()))
+			return mobilenode.Line{}, fmt.Errorf("roamkey-mn ended before it told of %s:\n%s", event, tail(m.log.Name()))
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(5 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("roamkey-mn told of no %s within %v:\n%s", event, limit, tail(m.log.Name()))
+			return mobilenode.Line{}, ctx.Err()
+		case <-timer.C:
+			return mobilenode.Line{}, fmt.Errorf("roamkey-mn told of no %s within %v:\n%s", event, limit, tail(m.log.Name()))
 		}
 	}
 }

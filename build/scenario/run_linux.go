@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,25 +15,18 @@ import (
 	"github.com/roamkey/roamkey/firmware/mobilenode"
 )
 
-// Options say how a run goes. Both runs of a demo have the same but for LKE.
+// Options say how a run goes. All runs of a demo have the same but for the protocol.
 type Options struct {
 	Programs Programs
-	LKE      bool
+	Protocol Protocol
 	Crash    bool          // kill the old router's daemon after the move, and start it again
 	Rate     int           // packets a second
 	Radio    time.Duration // how long the node's radio is between the cells
 	Home     time.Duration // how far away the node's home agent is, one way; 0: it has none
+	Apart    time.Duration // how far the new router is from the old one, one way
 	Before   time.Duration // of traffic before the move
 	After    time.Duration // of traffic after it
 	Tell     func(text string)
-}
-
-// Label names a run: "lke" or "none".
-func (o Options) Label() string {
-	if o.LKE {
-		return "lke"
-	}
-	return "none"
 }
 
 // Report is all that a run gave.
@@ -41,7 +35,8 @@ type Report struct {
 	Topology   *Topology // its addresses; the namespaces are gone
 	Interfaces []pcap.Interface
 	Frames     []pcap.Frame
-	Dropped    uint64 // frames that the capture missed
+	Dropped    uint64     // frames that the capture missed
+	CareOf     netip.Addr // the node's address at the old router
 	Lines      []mobilenode.Line
 	Flow       Flow
 	Down, Up   time.Time         // the node's link
@@ -68,7 +63,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	defer lab.Close()
 	r := &run{options: o, report: &Report{Options: o}}
 	steps := []func(context.Context) error{
-		func(context.Context) (err error) { r.top, err = Build(lab, o.Home); return err },
+		func(context.Context) (err error) {
+			r.top, err = Build(lab, Distances{Home: o.Home, Apart: o.Apart})
+			return err
+		},
 		r.record, r.startRouters, r.startHomeAgent, r.attach, r.begin, r.move, r.crash, r.end,
 	}
 	var err error
@@ -98,6 +96,7 @@ type run struct {
 	recorder pcap.Recorder
 	par, nar *Daemon
 	node     *Mobile
+	asking   *netlab.Program // asks the node to move; nil where nobody does
 	home     *netlab.Program
 	sender   *Sender
 	receiver *Receiver
@@ -110,7 +109,7 @@ func (r *run) tell(format string, args ...any) {
 }
 
 func (r *run) record(context.Context) error {
-	label := r.options.Label()
+	label := string(r.options.Protocol)
 	for _, i := range []struct {
 		ns           *netlab.Namespace
 		device, name string
@@ -119,18 +118,21 @@ func (r *run) record(context.Context) error {
 		{r.top.Correspondent, uplink, "correspondent", "the correspondent"},
 		{r.top.PAR.NS, uplink, "par-uplink", "old router, towards the core"},
 		{r.top.PAR.NS, access, "par-cell", "old router, its cell"},
-		{r.top.NAR.NS, uplink, "nar-uplink", "new router, towards the core"},
+		{r.top.NAR.NS, uplink, "nar-uplink", "new router, towards the core and the old one"},
 		{r.top.NAR.NS, access, "nar-cell", "new router, its cell"},
 		{r.top.Node, radio, "node", "the mobile node"},
 	} {
-		if err := r.recorder.Add(i.ns, i.device, label+":"+i.name, i.description); err != nil {
+		add := r.recorder.Add
+		if i.ns == r.top.NAR.NS && i.device == uplink && r.options.Apart > 0 {
+			add = r.recorder.AddIP // a line is no Ethernet: what comes over it gets an Ethernet header in the capture
+		}
+		if err := add(i.ns, i.device, label+":"+i.name, i.description); err != nil {
 			return err
 		}
 	}
 	if r.top.Home == nil {
 		return nil
 	}
-	// The line is no Ethernet: what comes over it gets an Ethernet header in the capture.
 	return r.recorder.AddIP(r.top.Home, uplink, label+":home-agent", "the home agent, far away")
 }
 
@@ -139,7 +141,7 @@ func (r *run) startHomeAgent(ctx context.Context) error {
 	if r.top.Home == nil {
 		return nil
 	}
-	log, err := os.Create(filepath.Join(r.options.Programs.Logs, r.options.Label()+"-home.log"))
+	log, err := os.Create(filepath.Join(r.options.Programs.Logs, string(r.options.Protocol)+"-home.log"))
 	if err != nil {
 		return err
 	}
@@ -153,18 +155,23 @@ func (r *run) startHomeAgent(ctx context.Context) error {
 func (r *run) startRouters(ctx context.Context) error {
 	r.tell("starting roamkeyd on both routers")
 	p := r.options.Programs
+	if r.options.Protocol.Fast() {
+		if err := p.prepareAnchor(r.top.PAR); err != nil {
+			return err
+		}
+	}
 	prepared := make(chan error, 2)
 	for _, router := range []*Router{r.top.PAR, r.top.NAR} {
-		go func() { prepared <- p.prepare(router) }()
+		go func() { prepared <- p.prepare(router, r.options.Protocol) }()
 	}
 	if err := errors.Join(<-prepared, <-prepared); err != nil {
 		return err
 	}
 	var err error
-	if r.par, err = p.startDaemon(r.top.PAR, r.options.Label()); err != nil {
+	if r.par, err = p.startDaemon(r.top.PAR, string(r.options.Protocol)); err != nil {
 		return err
 	}
-	if r.nar, err = p.startDaemon(r.top.NAR, r.options.Label()); err != nil {
+	if r.nar, err = p.startDaemon(r.top.NAR, string(r.options.Protocol)); err != nil {
 		return err
 	}
 	for _, d := range []*Daemon{r.par, r.nar} {
@@ -176,6 +183,9 @@ func (r *run) startRouters(ctx context.Context) error {
 		}
 		r.report.Tunnel = s.Tunnel
 	}
+	if r.options.Protocol.Fast() {
+		return r.introduce(ctx)
+	}
 	return nil
 }
 
@@ -185,30 +195,37 @@ func (r *run) attach(ctx context.Context) error {
 	if r.top.Home != nil {
 		args = append(args, "-home-agent", r.top.HomeAgent.String(), "-home-address", r.top.HomeAddress().String())
 	}
-	if !r.options.LKE {
+	switch {
+	case r.options.Protocol == None:
 		args = append(args, "-plain")
+	case r.options.Protocol.Fast():
+		args = append(args, fastArgs(r.options.Programs)...)
 	}
 	var err error
-	if r.node, err = r.options.Programs.startMobile(r.top.Node, r.options.Label(), args...); err != nil {
+	if r.node, err = r.options.Programs.startMobile(r.top.Node, string(r.options.Protocol), args...); err != nil {
 		return err
 	}
-	if err := r.node.await(ctx, 8*time.Second, "address-ready"); err != nil {
+	ready, err := r.node.await(ctx, 8*time.Second, "address-ready", func(l mobilenode.Line) bool { return r.top.PAR.Prefix.Contains(l.Home) })
+	if err != nil {
 		return err
 	}
+	r.report.CareOf = ready.Home
 	if r.top.Home != nil {
 		r.tell("the node registers with its home agent, %v away", r.options.Home)
-		if err := r.node.await(ctx, 8*time.Second, "home-bound"); err != nil {
+		if _, err := r.node.await(ctx, 8*time.Second, "home-bound", nil); err != nil {
 			return err
 		}
 	}
-	home := r.top.AddressIn(r.top.PAR)
-	if !r.options.LKE {
+	switch {
+	case r.options.Protocol == None:
 		return nil
+	case r.options.Protocol.Fast():
+		return r.awaitHandoverKey(ctx)
 	}
 	r.tell("the node agrees on a key with the old router, which proves the address (1 s)")
 	_, err = r.par.await(ctx, 8*time.Second, "sharing a key with the node", func(s control.Snapshot) bool {
 		for _, a := range s.LBSAs.List {
-			if a.Home == home && a.State == "valid" {
+			if a.Home == r.report.CareOf && a.State == "valid" {
 				return true
 			}
 		}
@@ -219,12 +236,12 @@ func (r *run) attach(ctx context.Context) error {
 
 // begin starts the flow and waits until it is steady.
 func (r *run) begin(ctx context.Context) error {
-	r.tell("the correspondent sends %d packets a second to %v", r.options.Rate, r.top.Target())
+	r.tell("the correspondent sends %d packets a second to %v", r.options.Rate, r.target())
 	var err error
 	if r.receiver, err = StartReceiver(r.top.Node); err != nil {
 		return err
 	}
-	if r.sender, err = StartSender(r.top.Correspondent, r.top.Target(), r.options.Rate); err != nil {
+	if r.sender, err = StartSender(r.top.Correspondent, r.target(), r.options.Rate); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(5 * time.Second); len(r.receiver.Arrivals()) == 0; {
@@ -247,7 +264,20 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// target is where the correspondent sends to: the node's home address, or its address at the old router.
+func (r *run) target() netip.Addr {
+	if r.top.Home != nil {
+		return r.top.HomeAddress()
+	}
+	return r.report.CareOf
+}
+
 func (r *run) move(ctx context.Context) (err error) {
+	if r.options.Protocol.Fast() {
+		if err := r.prepareMove(ctx); err != nil {
+			return err
+		}
+	}
 	r.tell("the node moves to the new router (its radio is away for %v)", r.options.Radio)
 	if r.report.Down, r.report.Up, err = r.top.Move(r.top.NAR, r.options.Radio); err != nil {
 		return err
@@ -271,7 +301,7 @@ func (r *run) end(ctx context.Context) error {
 	} else if err := r.noteHandover(); err != nil {
 		return err
 	}
-	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program, r.home} {
+	for _, p := range []*netlab.Program{r.asking, r.node.Program, r.par.Program, r.nar.Program, r.home} {
 		if p == nil {
 			continue
 		}
@@ -288,9 +318,8 @@ func (r *run) noteHandover() error {
 	if err != nil {
 		return fmt.Errorf("ask the old router: %w", err)
 	}
-	home := r.top.AddressIn(r.top.PAR)
 	for _, h := range s.Handovers {
-		if h.Home == home {
+		if h.Home == r.report.CareOf {
 			r.report.Handover = &h
 			break
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 func TestResultLineRoundTrip(t *testing.T) {
-	r := Result{Protocol: "lke", Sent: 2500, Lost: 83, Gap: 82_100 * time.Microsecond, Router: 74_500 * time.Nanosecond, Forwarded: 1917}
-	const want = "result: protocol=lke sent=2500 lost=83 gap_ms=83 router_us=75 forwarded=1917"
+	r := Result{Protocol: "lke", Sent: 2500, Lost: 83, Gap: 82_100 * time.Microsecond, Router: 74_500 * time.Nanosecond, Forwarded: 1917, Held: 93, Reordered: 2}
+	const want = "result: protocol=lke sent=2500 lost=83 gap_ms=83 router_us=75 forwarded=1917 held=93 reordered=2"
 	if got := r.String(); got != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
 	}
@@ -22,11 +22,11 @@ func TestResultLineRoundTrip(t *testing.T) {
 }
 
 func TestResultLinesThatAreNone(t *testing.T) {
-	const good = "result: protocol=lke sent=1 lost=2 gap_ms=3 router_us=4 forwarded=5"
+	const good = "result: protocol=lke sent=1 lost=2 gap_ms=3 router_us=4 forwarded=5 held=6 reordered=7"
 	for name, line := range map[string]string{
 		"empty":          "",
 		"prefix":         strings.TrimPrefix(good, "result: "),
-		"missing field":  strings.TrimSuffix(good, " forwarded=5"),
+		"missing field":  strings.TrimSuffix(good, " reordered=7"),
 		"further field":  good + " more=1",
 		"order":          strings.Replace(good, "sent=1 lost=2", "lost=2 sent=1", 1),
 		"negative":       strings.Replace(good, "lost=2", "lost=-2", 1),
@@ -39,21 +39,40 @@ func TestResultLinesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestAResultHasToShowTheHandover(t *testing.T) {
-	good := Result{Protocol: "lke", Sent: 10, Forwarded: 5, Router: time.Millisecond - 1}
-	if err := good.Check(time.Millisecond); err != nil {
-		t.Errorf("a good result: %v", err)
+func TestARunHasToShowItsHandover(t *testing.T) {
+	good := map[Protocol]Analysis{
+		None:      {Result: Result{Protocol: None, Sent: 10, Lost: 5}},
+		LKE:       {Result: Result{Protocol: LKE, Sent: 10, Lost: 5, Forwarded: 5, Router: time.Millisecond - 1}},
+		FMIP:      {Result: Result{Protocol: FMIP, Sent: 10, Forwarded: 5, Held: 4, Router: 11 * time.Millisecond}, Acked: true, InFlight: 9},
+		FMIPEarly: {Result: Result{Protocol: FMIPEarly, Sent: 10, Lost: 2, Forwarded: 5, Held: 4, Router: 1}, Loss: Loss{Lost: 2}, InFlight: 2},
 	}
-	for name, change := range map[string]func(*Result){
-		"nothing sent":      func(r *Result) { r.Sent = 0 },
-		"nothing forwarded": func(r *Result) { r.Forwarded = 0 },
-		"router too slow":   func(r *Result) { r.Router = time.Millisecond },
-		"router unknown":    func(r *Result) { r.Router = 0 },
+	for protocol, a := range good {
+		if err := a.Check(time.Millisecond); err != nil {
+			t.Errorf("a good run of %s: %v", protocol, err)
+		}
+	}
+	handedOver := []Protocol{LKE, FMIP, FMIPEarly}
+	for name, c := range map[string]struct {
+		change func(*Analysis)
+		of     []Protocol
+	}{
+		"nothing sent":            {func(a *Analysis) { a.Result.Sent = 0 }, Protocols()},
+		"nothing lost without":    {func(a *Analysis) { a.Result.Lost = 0 }, []Protocol{None}},
+		"forwarded without":       {func(a *Analysis) { a.Result.Forwarded = 1 }, []Protocol{None}},
+		"nothing forwarded":       {func(a *Analysis) { a.Result.Forwarded = 0 }, handedOver},
+		"router unknown":          {func(a *Analysis) { a.Result.Router = 0 }, handedOver},
+		"router too slow":         {func(a *Analysis) { a.Result.Router = time.Millisecond }, []Protocol{LKE}},
+		"one lost":                {func(a *Analysis) { a.Loss.Lost++ }, []Protocol{FMIP, FMIPEarly}},
+		"none was kept":           {func(a *Analysis) { a.Result.Held = 0 }, []Protocol{FMIP, FMIPEarly}},
+		"out of order":            {func(a *Analysis) { a.Queue.Overtaken = 1 }, []Protocol{FMIP, FMIPEarly}},
+		"the early one was ready": {func(a *Analysis) { a.Acked = true }, []Protocol{FMIPEarly}},
 	} {
-		r := good
-		change(&r)
-		if r.Check(time.Millisecond) == nil {
-			t.Errorf("%s: passed", name)
+		for _, protocol := range c.of {
+			a := good[protocol]
+			c.change(&a)
+			if a.Check(time.Millisecond) == nil {
+				t.Errorf("%s, %s: passed", protocol, name)
+			}
 		}
 	}
 }

@@ -21,9 +21,11 @@ type Router struct {
 	Name    string
 	NS      *netlab.Namespace
 	Prefix  netip.Prefix // of its cell
-	Address netip.Addr   // its own in it
+	Address netip.Addr   // its own in it; with SEND one that follows from its key
 	Uplink  netip.Addr
 	cell    string // the bridge in the air
+
+	Hardware, AccessPoint ipv6.LinkAddr // of its interface there, and of the access point
 }
 
 // Topology is the small internet.
@@ -50,6 +52,9 @@ const (
 	homeNet          = "2001:db8:40::"
 )
 
+// allNet holds all of them.
+var allNet = netip.MustParsePrefix("2001:db8::/32")
+
 // hostIn gives address n of a /64.
 func hostIn(network string, n byte) netip.Addr {
 	b := netip.MustParseAddr(network).As16()
@@ -61,9 +66,14 @@ func prefixOf(network string) netip.Prefix {
 	return netip.PrefixFrom(netip.MustParseAddr(network), 64)
 }
 
-// Build makes the namespaces and their links. The node is plugged into the cell of PAR. Where distance is not zero there is
-// a home network, that far away.
-func Build(lab *netlab.Lab, distance time.Duration) (*Topology, error) {
+// Distances are those of long lines, one way.
+type Distances struct {
+	Home  time.Duration // of the home network; 0: there is none
+	Apart time.Duration // of the new router from all else
+}
+
+// Build makes the namespaces and their links. The node is plugged into the cell of PAR.
+func Build(lab *netlab.Lab, away Distances) (*Topology, error) {
 	t := &Topology{
 		PAR: &Router{
 			Name: "par", Prefix: prefixOf(parNet), Address: hostIn(parNet, 1), Uplink: hostIn(parUplinkNet, 2), cell: "cell-par",
@@ -85,7 +95,7 @@ func Build(lab *netlab.Lab, distance time.Duration) (*Topology, error) {
 			return nil, err
 		}
 	}
-	if distance > 0 {
+	if away.Home > 0 {
 		if t.Home, err = lab.Namespace("home"); err != nil {
 			return nil, err
 		}
@@ -98,10 +108,10 @@ func Build(lab *netlab.Lab, distance time.Duration) (*Topology, error) {
 		func() error { return forwarding(t.PAR.NS) },
 		func() error { return forwarding(t.NAR.NS) },
 		func() error { return t.wireCorrespondent(lab) },
-		func() error { return t.wireRouter(lab, t.PAR, parUplinkNet, "par", 0x11) },
-		func() error { return t.wireRouter(lab, t.NAR, narUplinkNet, "nar", 0x22) },
+		func() error { return t.wireRouter(lab, t.PAR, parUplinkNet, "par", 0x11, 0) },
+		func() error { return t.wireRouter(lab, t.NAR, narUplinkNet, "nar", 0x22, away.Apart) },
 		func() error { return t.wireNode(lab) },
-		func() error { return t.wireHome(lab, distance) },
+		func() error { return t.wireHome(lab, away.Home) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -156,17 +166,27 @@ func (t *Topology) wireHome(lab *netlab.Lab, distance time.Duration) error {
 	)
 }
 
-func (t *Topology) wireRouter(lab *netlab.Lab, r *Router, network, port string, mac byte) error {
+// wireRouter connects a router to the core, by a long line if it is away, and to its cell.
+func (t *Topology) wireRouter(lab *netlab.Lab, r *Router, network, port string, mac byte, away time.Duration) error {
 	gateway := hostIn(network, 1)
+	r.Hardware = ipv6.LinkAddr{0x02, 0, 0x5e, 0, 0, mac}
+	// The access point has an address of its own, by which nodes know it.
+	r.AccessPoint = ipv6.LinkAddr{0x02, 0, 0x5e, 0, 0x10, mac}
 	return all(
-		func() error { return lab.Veth(netlab.End{NS: r.NS, Name: uplink}, netlab.End{NS: t.Core, Name: port}) },
+		func() error {
+			if away > 0 {
+				_, err := lab.Line(netlab.End{NS: r.NS, Name: uplink}, netlab.End{NS: t.Core, Name: port}, away)
+				return err
+			}
+			return lab.Veth(netlab.End{NS: r.NS, Name: uplink}, netlab.End{NS: t.Core, Name: port})
+		},
 		func() error { return r.NS.AddAddress(uplink, netip.PrefixFrom(r.Uplink, 64)) },
 		func() error { return t.Core.AddAddress(port, netip.PrefixFrom(gateway, 64)) },
 		func() error { return r.NS.AddRoute(anywhere, gateway, uplink) },
 		func() error { return t.Core.AddRoute(r.Prefix, r.Uplink, port) },
 		func() error { return t.Air.Bridge(r.cell) },
 		func() error {
-			return lab.Veth(netlab.End{NS: r.NS, Name: access, Hardware: [6]byte{0x02, 0, 0x5e, 0, 0, mac}}, netlab.End{NS: t.Air, Name: port})
+			return lab.Veth(netlab.End{NS: r.NS, Name: access, Hardware: [6]byte(r.Hardware)}, netlab.End{NS: t.Air, Name: port})
 		},
 		func() error { return t.Air.SetMaster(port, r.cell) },
 		func() error { return r.NS.AddAddress(access, netip.PrefixFrom(r.Address, 64)) },
@@ -200,17 +220,4 @@ func (t *Topology) HomeAddress() netip.Addr {
 		return netip.Addr{}
 	}
 	return hostIn(homeNet, 0x99)
-}
-
-// Target is where the correspondent sends to: the node's home address, or its address at the old router.
-func (t *Topology) Target() netip.Addr {
-	if t.Home != nil {
-		return t.HomeAddress()
-	}
-	return t.AddressIn(t.PAR)
-}
-
-// AddressIn is the node's address in a router's cell.
-func (t *Topology) AddressIn(r *Router) netip.Addr {
-	return ipv6.WithEUI64(r.Prefix.Addr(), t.NodeHardware)
 }
