@@ -199,6 +199,46 @@ func TestAllIsInsideThePicture(t *testing.T) {
 	}
 }
 
+// What is kept on the way is an area whose height goes with the packets.
+func TestTheQueueIsAnArea(t *testing.T) {
+	f := example()
+	for _, e := range draw(t, f) {
+		if e.attrs["class"] == "area" {
+			t.Error("a queue is drawn where nothing was kept")
+		}
+	}
+	f.Panels[1].Queue = []Level{{-150 * ms, 0}, {0, 10}, {50 * ms, 40}, {100 * ms, 0}}
+	f.Panels[1].QueueText = "up to 40 packets"
+	all := draw(t, f)
+	if got := texts(all, "queue"); len(got) != 1 || got[0] != "up to 40 packets" {
+		t.Errorf("the queue is told as %q", got)
+	}
+	for _, e := range all {
+		if e.attrs["class"] != "area" {
+			continue
+		}
+		var heights []float64
+		points := strings.FieldsFunc(e.attrs["d"], func(r rune) bool { return strings.ContainsRune("MLZ ", r) })
+		for i := 0; i+1 < len(points); i += 2 {
+			x, errX := strconv.ParseFloat(points[i], 64)
+			y, errY := strconv.ParseFloat(points[i+1], 64)
+			if errX != nil || errY != nil || x < plotLeft || x > plotRight {
+				t.Fatalf("point %q %q of the area", points[i], points[i+1])
+			}
+			heights = append(heights, y)
+		}
+		base := heights[0]
+		if low, high := base-heights[4], base-heights[6]; low <= 0 || high < 3.9*low || high > 4.1*low {
+			t.Errorf("10 packets are %.1f high, 40 are %.1f", low, high)
+		}
+		if heights[len(heights)-1] != base || heights[len(heights)-2] != base {
+			t.Errorf("the queue is not drawn as empty at its end: %v", heights)
+		}
+		return
+	}
+	t.Error("no queue is drawn")
+}
+
 // Labels of marks that are close together go to rows of their own.
 func TestMarksDoNotOverlap(t *testing.T) {
 	f := example()

@@ -70,6 +70,7 @@ func TestMessagesAreTold(t *testing.T) {
 	group := ipv6.SolicitedNode(oldCoA)
 	finished := mobility.Finished{Seq: 7, Lifetime: 60, Nonce: 1, HasAuth: true}.Append(nil, points)
 	ack := mobility.KeyExchangeAck{Seq: 1, Lifetime: 15, Router: parAddr}.Append(nil, points)
+	between := ipv6.Header{Src: parAddr, Dst: narAddr, HopLimit: 64}
 	for name, c := range map[string]struct {
 		packet []byte
 		want   Kind
@@ -87,6 +88,16 @@ func TestMessagesAreTold(t *testing.T) {
 		"binding update":           {binding(parAddr, oldCoA, newCoA), Update},
 		"binding acknowledgement":  {acknowledgement(parAddr, oldCoA, newCoA, true), UpdateAck},
 		"finished":                 {mobilityPacket(ipv6.Header{Src: newCoA, Dst: parAddr, HopLimit: 64, HomeAddress: oldCoA}, finished), Finished},
+		"ordinary announcement":    {icmp(nodeLL, all, ndp.AppendNeighborAdvert(nil, nodeLL, all, 0, nodeLL, targetLink())), ""},
+		"announcement":             {announcement(), Announce},
+		"fast binding update":      {fastUpdatePacket(), FastUpdate},
+		"its acknowledgement":      {fastAckPacket(), FastAck},
+		"handover initiate":        {mobilityPacket(between, mobility.HandoverInitiate{LinkAddr: ipv6.LinkAddr{2}}.Append(nil)), Initiate},
+		"handover acknowledgement": {mobilityPacket(between, mobility.HandoverAck{Code: mobility.HandoverRefused}.Append(nil)), InitiateAck},
+		"proxy solicitation":       {icmp(nodeLL, routerLL, ndp.ProxySolicit{Wildcard: true}.Append(nil, nodeLL, routerLL)), ProxySolicit},
+		"proxy advertisement":      {icmp(routerLL, nodeLL, ndp.ProxyAdvert{}.Append(nil, routerLL, nodeLL)), ProxyAdvert},
+		"path solicitation":        {icmp(nodeLL, routerLL, ndp.PathSolicit{Identifier: 1, Component: 0xffff}.Append(nil, nodeLL, routerLL)), PathSolicit},
+		"path advertisement":       {icmp(routerLL, all, ndp.PathAdvert{All: 1}.Append(nil, routerLL, all)), PathAdvert},
 		"binding update, tunneled": {ipv6.Append(nil, ipv6.Header{Src: agent, Dst: oldCoA, HopLimit: 64}, ipv6.ProtoIPv6, binding(parAddr, oldCoA, newCoA)), ""},
 		"nothing":                  {nil, ""},
 	} {
