@@ -14,13 +14,30 @@ import (
 	"github.com/roamkey/roamkey/ndp"
 )
 
+// Protocol is what a node and its routers have in common.
+type Protocol string
+
+// Protocols.
+const (
+	LKE         Protocol = "lke"          // Local Key Exchange; "" is the same
+	HandoverKey Protocol = "handover-key" // SEND, handover keys (RFC 5269) and fast handovers (RFC 5568)
+)
+
 // Config is what a mobile node is told.
 type Config struct {
 	Interface string
+	Protocol  Protocol
+
+	// What follows is for HandoverKey.
+	SecuredOnly bool   // routers and neighbours that do not sign are not listened to
+	Anchors     string // file with the certificates (PEM) of those who say which routers there are; "": nobody is asked
+	SendKey     string // file of the key that the node's addresses follow from, made if it is missing; "": one for this run
+	Sec         int    // Sec of these addresses (RFC 3972): 0 or 1
 
 	// HomeAgent and HomeAddress are both set where the node has a home agent (RFC 6275), which it then registers with first.
 	HomeAgent, HomeAddress netip.Addr
 
+	// What follows down to OAEP is for LKE, Lifetime for both.
 	Plain    bool          // no Local Key Exchange, with any router
 	Lifetime time.Duration // asked for, for keys and bindings; 0: the most there is
 	MinBits  int           // least RSA key accepted of a router; 0: 1024
@@ -67,6 +84,9 @@ func (c *Config) check() error {
 	if c.MinBits != 0 && (c.MinBits < ndp.MinKeyBits || c.MinBits > ndp.MaxKeyBits) {
 		return fmt.Errorf("least key length %d is out of range: %d to %d bits", c.MinBits, ndp.MinKeyBits, ndp.MaxKeyBits)
 	}
+	if err := c.checkProtocol(); err != nil {
+		return err
+	}
 	if c.Control == "" {
 		c.Control = ControlPath(c.Interface)
 	}
@@ -80,4 +100,34 @@ func (c *Config) minBits() int {
 		return ndp.MaxKeyBits + 1
 	}
 	return c.MinBits
+}
+
+func (c *Config) checkProtocol() error {
+	switch c.Protocol {
+	case "", LKE:
+		if c.SecuredOnly || c.Anchors != "" || c.SendKey != "" {
+			return fmt.Errorf("secured only, anchors and the SEND key mean nothing to Local Key Exchange: take protocol %s", HandoverKey)
+		}
+	case HandoverKey:
+		if c.Plain || c.OAEP || c.MinBits != 0 && c.MinBits != ndp.MinKeyBits {
+			return fmt.Errorf("plain, OAEP and the least key length are of Local Key Exchange: leave them out with protocol %s", HandoverKey)
+		}
+		if c.Sec < 0 || c.Sec > 1 {
+			return fmt.Errorf("sec %d: 0 or 1, for 2 would take hours of computing for each key", c.Sec)
+		}
+		if c.Lifetime > 0xffff*time.Second {
+			return fmt.Errorf("lifetime %v is too long: at most %v", c.Lifetime, 0xffff*time.Second)
+		}
+	default:
+		return fmt.Errorf("there is no protocol %q: take %s or %s", c.Protocol, LKE, HandoverKey)
+	}
+	return nil
+}
+
+// secured names the links from which the kernel gets no Neighbour Discovery.
+func (c *Config) secured() []string {
+	if c.Protocol == HandoverKey {
+		return []string{c.Interface}
+	}
+	return nil
 }

@@ -9,15 +9,21 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/fmip"
 )
 
 // Requests of the control socket, a line each. The answer is lines of JSON: for a move each Line until it is over, then
-// the Status; for status the Status. Each is one Answer.
+// the Status; for status the Status. Each is one Answer. "prepare" has the link-layer address of an access point behind it;
+// it is over when the node may leave, or with an Error when it can't be prepared.
 const (
-	requestMove   = "move"
-	requestStatus = "status"
+	requestMove    = "move"
+	requestPrepare = "prepare"
+	requestStatus  = "status"
 )
 
 // Answer is one line of the control socket. One of its fields is set.
@@ -91,12 +97,18 @@ func (s *controlServer) answer(conn net.Conn) {
 		return
 	}
 	out := json.NewEncoder(conn)
-	switch string(line[:len(line)-1]) {
+	request, argument, _ := strings.Cut(string(line[:len(line)-1]), " ")
+	switch request {
 	case requestMove:
 		s.follow(out)
+	case requestPrepare:
+		if err := s.prepare(out, argument); err != nil {
+			_ = out.Encode(Answer{Error: err.Error()})
+			return
+		}
 	case requestStatus:
 	default:
-		_ = out.Encode(Answer{Error: "requests are move and status"})
+		_ = out.Encode(Answer{Error: "requests are move, prepare and status"})
 		return
 	}
 	var status Status
@@ -110,32 +122,18 @@ func (s *controlServer) answer(conn net.Conn) {
 func (s *controlServer) follow(out *json.Encoder) {
 	ctx, cancel := context.WithTimeout(s.ctx, moveLimit)
 	defer cancel()
-	lines := make(chan Line, 64)
-	over := make(chan struct{})
-	watch := func(l Line) {
-		select {
-		case lines <- l:
-		default: // a client that does not read misses some
-		}
-	}
 	n := s.node
-	if n.call(ctx, func() {
-		if n.reporter.watchers == nil {
-			n.reporter.watchers = make(map[*json.Encoder]func(Line))
-		}
-		n.reporter.watchers[out] = watch
-		n.moved()
-	}) != nil {
+	over := make(chan struct{})
+	lines, stop := s.watch(ctx, n.moved)
+	if lines == nil {
 		return
 	}
-	defer func() {
-		_ = n.call(s.ctx, func() { delete(n.reporter.watchers, out) })
-	}()
+	defer stop()
 	// A router answers a solicitation within half a second at the latest; only then "nothing to do" means anything.
 	quiet := time.AfterFunc(time.Second, func() {
 		for ctx.Err() == nil {
 			settled := false
-			if n.call(ctx, func() { settled = n.settled() }) != nil {
+			if n.call(ctx, func() { settled = n.side.settled() }) != nil {
 				return
 			}
 			if settled {
@@ -160,9 +158,94 @@ func (s *controlServer) follow(out *json.Encoder) {
 	}
 }
 
+// watch has f called in the loop, and gives all Lines from then on until stop is called; nil where the node has ended.
+func (s *controlServer) watch(ctx context.Context, f func()) (lines chan Line, stop func()) {
+	lines = make(chan Line, 64)
+	tell := func(l Line) {
+		select {
+		case lines <- l:
+		default: // a client that does not read misses some
+		}
+	}
+	n, key := s.node, new(int)
+	if n.call(ctx, func() {
+		if n.reporter.watchers == nil {
+			n.reporter.watchers = make(map[*int]func(Line))
+		}
+		n.reporter.watchers[key] = tell
+		f()
+	}) != nil {
+		return nil, nil
+	}
+	return lines, func() {
+		_ = n.call(s.ctx, func() { delete(n.reporter.watchers, key) })
+	}
+}
+
+// prepare prepares a move to an access point, and hands on what happens until the node may leave.
+func (s *controlServer) prepare(out *json.Encoder, argument string) error {
+	point, err := ParsePoint(argument)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, moveLimit)
+	defer cancel()
+	n := s.node
+	var refused error
+	lines, stop := s.watch(ctx, func() { refused = n.side.prepare(point) })
+	if lines == nil {
+		return errors.New("the node has ended")
+	}
+	defer stop()
+	if refused != nil {
+		return refused
+	}
+	for {
+		select {
+		case l := <-lines:
+			if err := out.Encode(Answer{Line: &l}); err != nil {
+				return err
+			}
+			switch {
+			case l.Event == fmip.NodeEventReady.String() && l.Point == point.String():
+				return nil
+			case l.Event == fmip.NodeEventStopped.String():
+				return errors.New(l.Detail)
+			case l.Event == fmip.NodeEventAnnounced.String():
+				return errors.New("the node left before the acknowledgement came")
+			}
+		case <-ctx.Done():
+			return errors.New("no answer in time")
+		}
+	}
+}
+
+// ParsePoint reads the link-layer address (BSSID) of an access point, six octets with colons between.
+func ParsePoint(text string) (ipv6.LinkAddr, error) {
+	hw, err := net.ParseMAC(text)
+	var a ipv6.LinkAddr
+	if err != nil || copy(a[:], hw) != len(hw) || len(hw) != len(a) || !a.IsUnicast() {
+		return a, fmt.Errorf("%q is no access point's address: six octets with colons between, as 02:00:00:00:00:01", text)
+	}
+	return a, nil
+}
+
+// Prepare asks the node that listens on a control socket to prepare a move to an access point. Without an error it may leave
+// now. Each Line goes to tell (nil: nowhere).
+func Prepare(ctx context.Context, path string, point ipv6.LinkAddr, tell func(Line)) (Status, error) {
+	return ask(ctx, path, requestPrepare+" "+point.String(), tell)
+}
+
 // Request asks the node that listens on a control socket for a move or for its status. Each Line of a move goes to tell
 // (nil: nowhere).
 func Request(ctx context.Context, path string, move bool, tell func(Line)) (Status, error) {
+	if move {
+		return ask(ctx, path, requestMove, tell)
+	}
+	return ask(ctx, path, requestStatus, tell)
+}
+
+func ask(ctx context.Context, path, request string, tell func(Line)) (Status, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
@@ -171,10 +254,6 @@ func Request(ctx context.Context, path string, move bool, tell func(Line)) (Stat
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	request := requestStatus
-	if move {
-		request = requestMove
-	}
 	if _, err := fmt.Fprintln(conn, request); err != nil {
 		return Status{}, err
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 // encrypt does the core's encryption job beside the loop; the answer comes back to it.
-func (n *Node) encrypt(e *lke.Effect) {
-	job, der, key, oaep := e.Job, append([]byte(nil), e.PublicKey...), e.Key, n.cfg.OAEP
-	go func() {
+func (x *exchanger) encrypt(e *lke.Effect) {
+	job, der, key, oaep := e.Job, append([]byte(nil), e.PublicKey...), e.Key, x.cfg.OAEP
+	x.beside(func() func() {
 		ciphertext, err := Encrypt(der, key, oaep)
 		clear(key[:])
-		n.encrypted <- lke.Input{Kind: lke.InCiphertext, Job: job, Octets: ciphertext, Failed: err != nil}
-	}()
+		return func() { x.step(lke.Input{Kind: lke.InCiphertext, Job: job, Octets: ciphertext, Failed: err != nil}) }
+	})
 }
 
 // Encrypt encrypts a key under the public key that a router advertised (SPKI in DER), padded as PKCS #1 v1.5 or OAEP with

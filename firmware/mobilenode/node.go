@@ -2,7 +2,6 @@ package mobilenode
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,9 +11,10 @@ import (
 
 	"github.com/roamkey/roamkey/drivers/forward"
 	"github.com/roamkey/roamkey/drivers/guard"
+	"github.com/roamkey/roamkey/drivers/neighbors"
 	"github.com/roamkey/roamkey/drivers/rawip"
 	"github.com/roamkey/roamkey/drivers/station"
-	"github.com/roamkey/roamkey/mipsec/lke"
+	"github.com/roamkey/roamkey/ipv6"
 )
 
 // Guard is what keeps the kernel from answering for the core. *guard.Node is one.
@@ -29,23 +29,41 @@ type Parts struct {
 	Station station.Interface
 	Tunnel  forward.NodeTunnel
 	Guard   Guard
-	Clock   func() time.Time // never goes back
+	// Neighbors is the kernel's neighbour table, which is this program's under SEND; not needed otherwise.
+	Neighbors neighbors.Driver
+	Clock     func() time.Time // never goes back
 }
 
 // Node is a running mobile node.
 type Node struct {
 	cfg   Config
 	parts Parts
-	core  *lke.Node
+	side  protocol
 
-	encrypted chan lke.Input
-	calls     chan func()
-	reporter  reporter
-	control   *controlServer
+	done     chan func() // what is to be done with the result of work beside the loop
+	ended    chan struct{}
+	calls    chan func()
+	reporter reporter
+	control  *controlServer
 
-	inputs []lke.Input                    // of the step that is going on
-	open   map[netip.Addr]forward.Binding // ends of tunnels, by home address
-	down   time.Time                      // when the link went down last, on the clock of rawip
+	open map[netip.Addr]forward.Binding // ends of tunnels, by home address
+	down time.Time                      // when the link went down last, on the clock of rawip
+}
+
+// protocol is what a node speaks with its routers. All is called in the loop.
+type protocol interface {
+	attached() // the link came up, or is another one
+	detached()
+	address(addr netip.Addr, failed bool) // the answer to station.Interface's SetAddress
+	packet(p *ipv6.Packet)                // good until it returns
+	asked(a neighbors.Ask)
+	tick()
+	deadline() time.Time // of the next tick; the zero Time: none is needed
+	settled() bool       // a move is over: the node can be reached, and what it asked of routers is answered
+	prepare(point ipv6.LinkAddr) error
+	fill(s *Status, now time.Time)
+	count(yield func(name string, value uint64))
+	close() error
 }
 
 // Open opens the interface and all that a node needs of the kernel. It needs CAP_NET_ADMIN and CAP_NET_RAW.
@@ -67,9 +85,17 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return fail(err)
 	}
-	table, guardErr := guard.OpenNode(cfg.authRequest())
+	table, guardErr := guard.OpenNode(cfg.authRequest(), cfg.secured()...)
 	if guardErr == nil {
 		p.Guard = table
+	}
+	if cfg.Protocol == HandoverKey {
+		if guardErr != nil {
+			return fail(fmt.Errorf("keep unsigned Neighbour Discovery from the kernel: %w", guardErr))
+		}
+		if p.Neighbors, err = openNeighbors(link.Index); err != nil {
+			return fail(err)
+		}
 	}
 	if p.Tunnel, err = forward.OpenNode(forward.NodeConfig{Backend: cfg.Tunnel, Guard: table}); err != nil {
 		return fail(err)
@@ -93,6 +119,18 @@ func openStation(name string) (station.Interface, error) {
 	return s, nil
 }
 
+// openNeighbors takes the kernel's neighbour table of the link over.
+func openNeighbors(link int) (neighbors.Driver, error) {
+	d, err := neighbors.Open()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Take(link); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
 // New gives a node on parts, which are the node's from then on.
 func New(cfg Config, p Parts) (*Node, error) {
 	if err := cfg.check(); err != nil {
@@ -101,23 +139,25 @@ func New(cfg Config, p Parts) (*Node, error) {
 	if p.Clock == nil {
 		p.Clock = bootTime
 	}
-	link := p.Station.Link()
 	n := &Node{
-		cfg:       cfg,
-		parts:     p,
-		encrypted: make(chan lke.Input, 4),
-		calls:     make(chan func()),
-		open:      make(map[netip.Addr]forward.Binding),
-		reporter:  reporter{out: cfg.Events, json: cfg.JSON},
+		cfg:      cfg,
+		parts:    p,
+		done:     make(chan func(), 4),
+		ended:    make(chan struct{}),
+		calls:    make(chan func()),
+		open:     make(map[netip.Addr]forward.Binding),
+		reporter: reporter{out: cfg.Events, json: cfg.JSON},
 	}
-	n.core = lke.NewNode(lke.NodeConfig{
-		Link: link.Index, Hardware: link.Hardware, LinkLocal: link.LinkLocal,
-		HomeAgent: cfg.HomeAgent, HomeAddress: cfg.HomeAddress,
-		Lifetime: cfg.Lifetime, MinBits: cfg.minBits(),
-		CodePoints: cfg.CodePoints, NDCodePoints: cfg.NDCodePoints,
-		Rand: rand.Reader,
-	})
 	var err error
+	switch cfg.Protocol {
+	case HandoverKey:
+		n.side, err = newFastNode(n)
+	default:
+		n.side = newExchanger(n)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if n.control, err = listenControl(cfg.Control, n); err != nil {
 		return nil, err
 	}
@@ -137,16 +177,31 @@ func bootTime() time.Time {
 func (n *Node) Run(ctx context.Context) error {
 	go n.control.serve()
 	err := n.loop(ctx)
+	close(n.ended)
 	n.control.close()
-	return errors.Join(err, n.parts.close())
+	return errors.Join(err, n.side.close(), n.parts.close())
+}
+
+// beside does work in a goroutine of its own, and then what it gives in the loop.
+func (n *Node) beside(work func() (then func())) {
+	go func() {
+		select {
+		case n.done <- work():
+		case <-n.ended:
+		}
+	}()
 }
 
 func (n *Node) loop(ctx context.Context) error {
 	if n.parts.Station.Link().Up {
 		n.reporter.say("link-up", "it was up already")
-		n.step(lke.Input{Kind: lke.InAttached})
+		n.side.attached()
 	} else {
 		n.reporter.say("link-down", "waiting for the link")
+	}
+	var asked <-chan neighbors.Ask
+	if n.parts.Neighbors != nil {
+		asked = n.parts.Neighbors.Asked()
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -163,20 +218,22 @@ func (n *Node) loop(ctx context.Context) error {
 			n.packet(r)
 		case r := <-n.parts.Conn.Packets():
 			n.packet(r)
-		case in := <-n.encrypted:
-			n.step(in)
+		case then := <-n.done:
+			then()
+		case a := <-asked:
+			n.side.asked(a)
 		case call := <-n.calls:
 			call()
 		case <-timer.C:
-			n.step(lke.Input{Kind: lke.InTick})
+			n.side.tick()
 		}
 	}
 }
 
-// arm sets the timer to the core's deadline.
+// arm sets the timer to the protocol's deadline.
 func (n *Node) arm(timer *time.Timer) {
 	wait := time.Hour
-	if at := n.core.Deadline(); !at.IsZero() {
+	if at := n.side.deadline(); !at.IsZero() {
 		wait = max(at.Sub(n.parts.Clock()), 0)
 	}
 	timer.Reset(wait)
@@ -188,23 +245,24 @@ func (n *Node) change(c station.Change) bool {
 	case station.LinkDown:
 		n.down = c.At
 		n.reporter.sayAt(c.At, c.Kind.String(), "")
+		n.side.detached()
 	case station.LinkUp:
 		n.reporter.sayAt(c.At, c.Kind.String(), "")
-		n.step(lke.Input{Kind: lke.InAttached})
+		n.side.attached()
 	case station.LinkGone:
 		n.reporter.sayAt(c.At, c.Kind.String(), "")
 		return false
 	case station.AddressReady:
 		n.reporter.address(c)
-		n.step(lke.Input{Kind: lke.InAddress, Home: c.Addr})
+		n.side.address(c.Addr, false)
 	case station.AddressDuplicate:
 		n.reporter.address(c)
-		n.step(lke.Input{Kind: lke.InAddress, Home: c.Addr, Failed: true})
+		n.side.address(c.Addr, true)
 	}
 	return true
 }
 
-// packet gives a packet to the core. What waited since before the link went down says nothing about this one.
+// packet gives a packet to the protocol. What waited since before the link went down says nothing about this one.
 func (n *Node) packet(r *rawip.Received) {
 	defer r.Release()
 	// A change that has come first has to be seen first: else the first advertisement of a new link would be taken for
@@ -220,13 +278,14 @@ func (n *Node) packet(r *rawip.Received) {
 	if r.At.Before(n.down) {
 		return
 	}
-	n.step(lke.Input{Kind: lke.InPacket, Packet: &r.Packet})
+	n.side.packet(&r.Packet)
 }
 
 // moved tells the node that its link is another one, which it finds out by asking for a router.
 func (n *Node) moved() {
 	n.reporter.say("moved", "told so")
-	n.step(lke.Input{Kind: lke.InAttached})
+	n.side.detached()
+	n.side.attached()
 }
 
 // call runs f in the loop and waits for it.
@@ -250,6 +309,9 @@ func (p *Parts) close() error {
 	if p.Conn != nil {
 		errs = append(errs, p.Conn.Close())
 	}
+	if p.Neighbors != nil {
+		errs = append(errs, p.Neighbors.Close())
+	}
 	if p.Station != nil {
 		errs = append(errs, p.Station.Close())
 	}
@@ -257,18 +319,4 @@ func (p *Parts) close() error {
 		errs = append(errs, p.Guard.Close(false))
 	}
 	return errors.Join(errs...)
-}
-
-// settled reports whether a move is over: the node can be reached, and its bindings are acknowledged.
-func (n *Node) settled() bool {
-	s := n.core.State()
-	if !s.Attached || !s.Usable {
-		return false
-	}
-	for _, a := range s.Associations {
-		if a.State == "updating" || a.State == "leaving" {
-			return false
-		}
-	}
-	return true
 }

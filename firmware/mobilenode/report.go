@@ -21,6 +21,7 @@ type Line struct {
 	Home   netip.Addr `json:"home,omitzero"`   // the address that the event is about
 	CareOf netip.Addr `json:"careof,omitzero"` // where it is now
 	Router netip.Addr `json:"router,omitzero"`
+	Point  string     `json:"access_point,omitempty"` // its link-layer address
 	Detail string     `json:"detail,omitempty"`
 }
 
@@ -42,6 +43,9 @@ func (l Line) String() string {
 	if l.Router.IsValid() {
 		fmt.Fprintf(&b, "%srouter %v", indent, l.Router)
 	}
+	if l.Point != "" {
+		b.WriteString(indent + "access point " + l.Point)
+	}
 	if l.Detail != "" {
 		b.WriteString(indent + l.Detail)
 	}
@@ -52,8 +56,8 @@ func (l Line) String() string {
 type reporter struct {
 	out      io.Writer
 	json     bool
-	watchers map[*json.Encoder]func(Line) // by whom they tell
-	said     map[string]time.Time         // what was complained of, and when
+	watchers map[*int]func(Line)  // by who asked
+	said     map[string]time.Time // what was complained of, and when
 }
 
 // complaintGap is how often one complaint is made at the most.

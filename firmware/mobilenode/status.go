@@ -4,24 +4,33 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 
 	"github.com/roamkey/roamkey/drivers/forward"
 )
 
 // Status is what a node shows of itself. It holds no key.
 type Status struct {
-	Interface   string            `json:"interface"`
-	Attached    bool              `json:"attached"`
-	Optimistic  bool              `json:"optimistic"` // new addresses are used during Duplicate Address Detection
-	CareOf      netip.Addr        `json:"careof,omitzero"`
-	Usable      bool              `json:"usable"`
-	Router      netip.Addr        `json:"router,omitzero"`
-	KeyExchange bool              `json:"key_exchange"` // the router speaks LKE
-	HomeBound   bool              `json:"home_bound"`
-	Keys        []Key             `json:"keys"`
-	Tunnel      forward.Info      `json:"tunnel"`
-	Counters    map[string]uint64 `json:"counters"` // those that are not zero
+	Interface   string     `json:"interface"`
+	Protocol    Protocol   `json:"protocol"`
+	Attached    bool       `json:"attached"`
+	Optimistic  bool       `json:"optimistic"` // new addresses are used during Duplicate Address Detection
+	CareOf      netip.Addr `json:"careof,omitzero"`
+	Usable      bool       `json:"usable"`
+	Router      netip.Addr `json:"router,omitzero"`
+	KeyExchange bool       `json:"key_exchange"` // the router speaks LKE
+	HomeBound   bool       `json:"home_bound"`
+
+	// What follows down to Next is of the protocol HandoverKey.
+	Secured      bool       `json:"secured"`                // the router speaks SEND
+	HandoverKey  bool       `json:"handover_key"`           // there is a handover key of it
+	AccessPoints int        `json:"access_points"`          // whose routers are known
+	Prepared     string     `json:"prepared,omitempty"`     // a move: "asking", "updating" or "ready" (to leave)
+	Target       string     `json:"access_point,omitempty"` // where to
+	Next         netip.Addr `json:"next_careof,omitzero"`   // and the address there
+
+	Keys     []Key             `json:"keys"`
+	Tunnel   forward.Info      `json:"tunnel"`
+	Counters map[string]uint64 `json:"counters"` // those that are not zero
 }
 
 // Key is one association with a router.
@@ -35,19 +44,15 @@ type Key struct {
 
 // status is called in the loop.
 func (n *Node) status() Status {
-	state := n.core.State()
 	now := n.parts.Clock()
 	s := Status{
-		Interface: n.cfg.Interface, Attached: state.Attached && n.parts.Station.Link().Up,
-		Optimistic: n.parts.Station.Optimistic(),
-		CareOf:     state.CareOf, Usable: state.Usable, Router: state.Router, KeyExchange: state.RouterKeyExchange,
-		HomeBound: state.HomeBound, Tunnel: n.parts.Tunnel.Describe(), Keys: []Key{}, Counters: map[string]uint64{},
+		Interface: n.cfg.Interface, Protocol: n.cfg.Protocol, Attached: n.parts.Station.Link().Up,
+		Optimistic: n.parts.Station.Optimistic(), Tunnel: n.parts.Tunnel.Describe(), Keys: []Key{}, Counters: map[string]uint64{},
 	}
-	for _, a := range state.Associations {
-		s.Keys = append(s.Keys, Key{
-			Home: a.Home, Router: a.Router, State: a.State, CareOf: a.CareOf, Seconds: int(a.Expires.Sub(now) / time.Second),
-		})
+	if s.Protocol == "" {
+		s.Protocol = LKE
 	}
+	n.side.fill(&s, now)
 	count := func(prefix string) func(string, uint64) {
 		return func(name string, value uint64) {
 			if value != 0 {
@@ -55,13 +60,28 @@ func (n *Node) status() Status {
 			}
 		}
 	}
-	n.core.Counters(count(""))
+	n.side.count(count(""))
 	n.parts.Conn.Counters(count("rawip_"))
 	n.parts.Tunnel.Counters(count("tunnel_"))
 	if n.parts.Guard != nil {
 		n.parts.Guard.Counters(count("guard_"))
 	}
 	return s
+}
+
+// speaks says what the router does.
+func (s Status) speaks() string {
+	switch {
+	case s.Protocol == HandoverKey && !s.Secured:
+		return "does not sign"
+	case s.Protocol == HandoverKey && s.HandoverKey:
+		return "gave a handover key"
+	case s.Protocol == HandoverKey:
+		return "gave no handover key yet"
+	case s.KeyExchange:
+		return "speaks LKE"
+	}
+	return "does not speak LKE"
 }
 
 // String is the status for people.
@@ -75,11 +95,10 @@ func (s Status) String() string {
 		b.WriteString("no router heard yet\n")
 	default:
 		fmt.Fprintf(&b, "at %v\n", s.CareOf)
-		speaks := "does not speak LKE"
-		if s.KeyExchange {
-			speaks = "speaks LKE"
-		}
-		fmt.Fprintf(&b, "  router %v, which %s\n", s.Router, speaks)
+		fmt.Fprintf(&b, "  router %v, which %s\n", s.Router, s.speaks())
+	}
+	if s.Prepared != "" {
+		fmt.Fprintf(&b, "  a move to access point %s: %s\n", s.Target, s.Prepared)
 	}
 	if s.HomeBound {
 		b.WriteString("  the home agent knows this address\n")

@@ -1,5 +1,6 @@
-// Command roamkey-mn is the reference mobile node of Local Key Exchange: it agrees on a key with each access router that it
-// is at, and after a move has the last one forward its traffic.
+// Command roamkey-mn is the reference mobile node. With Local Key Exchange it agrees on a key with each access router that
+// it is at, and after a move has the last one forward its traffic; with SEND and handover keys it can have the move
+// prepared, so that nothing is lost.
 package main
 
 import (
@@ -23,6 +24,9 @@ const usage = `roamkey-mn is a mobile node that keeps its traffic when it change
   roamkey-mn move -interface wlan0
       the link is another one: tell the node that is attached by it; without
       one, say which router the link has
+  roamkey-mn move -interface wlan0 -predictive -access-point 02:00:00:00:00:01
+      have the move there prepared, and tell when to leave (needs a node that
+      is attached with -protocol handover-key)
   roamkey-mn status -interface wlan0 [-json]
       what the node that is attached has
   roamkey-mn bench -interface eth1 -nodes 1000 [options]

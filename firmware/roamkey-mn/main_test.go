@@ -32,6 +32,11 @@ func TestWrongCallsSayWhatWouldBeRight(t *testing.T) {
 		{[]string{"attach", "-interface", "x", "-codepoints", "a=1"}, "no code point"},
 		{[]string{"move"}, "-interface"},
 		{[]string{"status", "extra"}, "is no option"},
+		{[]string{"move", "-interface", "x", "-predictive"}, "-access-point"},
+		{[]string{"move", "-interface", "x", "-predictive", "-reactive", "-access-point", "02:00:00:00:00:01"}, "either"},
+		{[]string{"move", "-interface", "x", "-access-point", "02:00:00:00:00:01"}, "-predictive"},
+		{[]string{"move", "-interface", "x", "-predictive", "-access-point", "wlan1"}, "no access point's address"},
+		{[]string{"move", "-interface", "x", "-predictive", "-access-point", "01:00:00:00:00:01"}, "no access point's address"},
 	} {
 		code, out, errs := called(t, c.args...)
 		if code != 2 || !strings.Contains(errs, c.says) || out != "" {
@@ -50,6 +55,12 @@ func TestWhatCannotBeDoneIsSaid(t *testing.T) {
 		{[]string{"attach", "-interface", "lo", "-home-agent", "2001:db8::1"}, "home address"},
 		{[]string{"status", "-interface", "nonesuch0"}, "no node is attached"},
 		{[]string{"move", "-interface", "nonesuch0"}, "no interface"},
+		{[]string{"move", "-interface", "nonesuch0", "-predictive", "-access-point", "02:00:00:00:00:01"}, "no node is attached"},
+		{[]string{"attach", "-interface", "lo", "-protocol", "wep"}, "no protocol"},
+		{[]string{"attach", "-interface", "lo", "-secured-only"}, "handover-key"},
+		{[]string{"attach", "-interface", "lo", "-protocol", "handover-key", "-plain"}, "of Local Key Exchange"},
+		{[]string{"attach", "-interface", "lo", "-protocol", "handover-key", "-sec", "2"}, "0 or 1"},
+		{[]string{"attach", "-interface", "nonesuch0", "-protocol", "handover-key"}, "nonesuch0"},
 	} {
 		code, _, errs := called(t, c.args...)
 		if code != 1 || !strings.Contains(errs, c.says) || strings.Count(errs, "\n") != 1 {
