@@ -317,9 +317,6 @@ func (r *Router) detect(now pacing.Time, a *arrival) {
 
 // proxy defends the address for the node.
 func (r *Router) proxy(a *arrival) {
-	if a.proxied || a.conflict || a.announced {
-		return
-	}
 	a.proxied = true
 	r.count.add(countArrivalProxied)
 	r.emit(Effect{Kind: EffectProxy, Addr: a.careOf, Link: a.link.Index})

@@ -99,6 +99,12 @@ func TestUnsolicitedHandoverAck(t *testing.T) {
 	ask(labHome.Next(), number+1) // nobody's
 	l.expect()
 	l.wantCounter(l.par, "handover_ack_not_awaited", 1)
+	for i := range uint64(60) { // a neighbour cannot have us work for it without end
+		ask(labHome, number+2+i)
+	}
+	if n := l.par.counter("initiates_asked_for"); n > 1+20+6 {
+		t.Errorf("%d HIs were sent on request in 0.6 s", n)
+	}
 }
 
 // hi gives the NAR an HI made by hand, and gives what it answers.
@@ -372,6 +378,14 @@ func TestDetection(t *testing.T) {
 				t.Errorf("NAACK %+v", l.naacks)
 			}
 		})
+	}
+	// That the previous router vouches for the node does not make the address its own.
+	l = newLab(t, dad)
+	l.initiate(nil, ipv6.LinkAddr{})
+	l.step(l.nar, fmip.Input{Kind: fmip.InPacket, Packet: naPacket(t, labNew, labNew, ndp.FlagOverride, other)})
+	l.initiate(func(m *mobility.HandoverInitiate) { m.Code, m.Seq = 1, 10 }, ipv6.LinkAddr{})
+	if _, held := l.nar.held[labNew]; !held || len(l.nar.entries) != 0 {
+		t.Error("what was kept went to an address that is another's")
 	}
 	// The node's own probe, when it comes, is none of that.
 	l = newLab(t, dad)

@@ -42,7 +42,7 @@ func (r *Router) neighborMessage(now pacing.Time, in *Input) {
 		r.count.add(dropAnnounceSource)
 	case source == a.node || in.Secured:
 		// The HI's link-layer address, or the owner's signature: a node may have another link-layer address on each link.
-		r.announced(now, a, source)
+		r.announced(now, a, source, in.Secured)
 	case !m.Override && !m.Solicited && !m.Router:
 		r.stranger(now, a, p, source)
 	default:
@@ -87,17 +87,22 @@ func (r *Router) conflict(a *arrival) {
 }
 
 // announced handles the node's UNA (RFC 5568 section 6.3).
-func (r *Router) announced(now pacing.Time, a *arrival, source ipv6.LinkAddr) {
+func (r *Router) announced(now pacing.Time, a *arrival, source ipv6.LinkAddr, secured bool) {
 	if a.conflict {
 		r.refuseArrival(a, source)
 		return
 	}
-	r.welcome(now, a, source, "")
+	r.letIn(now, a, source, secured, "")
 }
 
-// welcome lets what arrived for the node go to it: its neighbour entry becomes stale with its link-layer address, the proxy
-// ends, and what was kept is sent.
+// welcome lets in a node of which somebody else says that it is there: no message of its own has proved its address.
 func (r *Router) welcome(now pacing.Time, a *arrival, source ipv6.LinkAddr, detail string) {
+	r.letIn(now, a, source, false, detail)
+}
+
+// letIn lets what arrived for the node go to it: its neighbour entry becomes stale with its link-layer address, the proxy
+// ends, and what was kept is sent. secured says whether the owner of the address has signed where it is.
+func (r *Router) letIn(now pacing.Time, a *arrival, source ipv6.LinkAddr, secured bool, detail string) {
 	if a.announced {
 		r.count.add(countAnnouncedAgain)
 		return
@@ -106,7 +111,7 @@ func (r *Router) welcome(now pacing.Time, a *arrival, source ipv6.LinkAddr, deta
 	a.announced = true
 	a.nextDAD, a.graceUntil = never, never
 	index := a.link.Index
-	r.emit(Effect{Kind: EffectNeighbour, Addr: a.watched(), Link: index, LinkAddr: source})
+	r.emit(Effect{Kind: EffectNeighbour, Addr: a.watched(), Link: index, LinkAddr: source, Secured: secured})
 	if a.proxied {
 		a.proxied = false
 		r.emit(Effect{Kind: EffectUnproxy, Addr: a.careOf, Link: index})
@@ -191,6 +196,6 @@ func (r *Router) fastAnnounce(now pacing.Time, in *Input) {
 	case a.link.RequireSecuredUNA:
 		r.count.add(dropAnnounceUnsecured)
 	default:
-		r.announced(now, a, a.node)
+		r.announced(now, a, a.node, false)
 	}
 }

@@ -68,7 +68,6 @@ type labSide struct {
 	address netip.Addr
 	keys    labKeys
 	wall    time.Duration // how far its wall clock is off
-	ipsec   bool          // HI and HAck come through ESP
 
 	held    map[netip.Addr]bool // value: copying
 	kept    map[netip.Addr][][]byte
@@ -470,11 +469,13 @@ func (l *lab) nodeGets(packet []byte) {
 
 // checkAck verifies the authenticator of an FBack as a node does (HK-AR-21).
 func (l *lab) checkAck(p *ipv6.Packet, h mobility.Header, m mobility.FastBindingAck) {
-	for _, careOf := range []netip.Addr{l.careOf, m.AlternateCareOf} {
-		for _, key := range l.par.keys {
-			if careOf.IsValid() && mobility.VerifyBADF(h.Octets, key, careOf, p.Src, mobility.HMACSHA1) {
-				return
-			}
+	careOf := l.careOf
+	if m.AlternateCareOf.IsValid() {
+		careOf = m.AlternateCareOf
+	}
+	for _, key := range l.par.keys {
+		if mobility.VerifyBADF(h.Octets, key, careOf, p.Src, mobility.HMACSHA1) {
+			return
 		}
 	}
 	l.t.Errorf("HK-AR-21: the FBack with status %d has no right authenticator", m.Status)
@@ -519,119 +520,11 @@ func (l *lab) run(d time.Duration) {
 	}
 }
 
-// fbu is a Fast Binding Update that the lab's node sends.
-type fbu struct {
-	seq      uint16
-	lifetime uint16 // seconds
-	src      netip.Addr
-	careOf   netip.Addr // of the Alternate Care-of Address option, if valid
-	dst      netip.Addr
-	key      []byte
-	change   func(m *mobility.FastBindingUpdate)
-	spoil    func(mh []byte)
-	macOver  netip.Addr // the zero Addr: as the protocol has it
-}
-
-// predictive is an update from the old link, reactive one from the new.
-func predictive(seq uint16) fbu {
-	return fbu{seq: seq, lifetime: 30, src: labHome, careOf: labNew, dst: parAddr, key: labKey}
-}
-func reactive(seq uint16) fbu {
-	return fbu{seq: seq, lifetime: 30, src: labNew, dst: parAddr, key: labKey}
-}
-func returned(seq uint16) fbu {
-	return fbu{seq: seq, src: labHome, careOf: labNew, dst: parAddr, key: labKey}
-}
-
-func (f fbu) packet(t testing.TB) *ipv6.Packet {
-	m := mobility.FastBindingUpdate{
-		Seq: f.seq, Flags: mobility.FlagAck | mobility.FlagHome, Lifetime: f.lifetime, AlternateCareOf: f.careOf,
-		Auth: mobility.FastAuth{Present: true, MAC: mobility.HMACSHA1},
-	}
-	if f.change != nil {
-		f.change(&m)
-	}
-	mh := m.Append(nil)
-	over := f.macOver
-	if !over.IsValid() {
-		over = m.AlternateCareOf
-		if !over.IsValid() {
-			over = f.src
-		}
-		if m.Lifetime == 0 {
-			over = labHome
-		}
-	}
-	_ = mobility.SignBADF(mh, f.key, over, f.dst, mobility.HMACSHA1)
-	if f.spoil != nil {
-		f.spoil(mh)
-	}
-	mobility.FixChecksum(mh, labHome, f.dst)
-	raw := ipv6.Append(nil, ipv6.Header{Src: f.src, Dst: f.dst, HopLimit: 64, HomeAddress: labHome}, ipv6.ProtoMobility, mh)
-	p := &ipv6.Packet{Interface: labUplink}
-	if f.src == labHome {
-		p.Interface, p.LinkSource = labLink, nodeLink
-	}
-	if problem := ipv6.Parse(raw, p); problem != ipv6.OK {
-		t.Fatal(problem)
-	}
-	return p
-}
-
-// update sends an update from the node.
-func (l *lab) update(f fbu) {
-	p := f.packet(l.t)
-	if l.careOf = f.careOf; !l.careOf.IsValid() {
-		l.careOf = f.src
-	}
-	if f.lifetime == 0 {
-		l.careOf = labHome
-	}
-	if l.lose != nil && l.lose("MN FBU") {
-		l.note("MN FBU from %v LOST", f.src)
-		return
-	}
-	l.note("MN FBU from %v", f.src)
-	l.after(labHop, func() { l.receive(l.par, p, nil) })
-}
-
 // move takes the node off its link; attach puts it on another.
 func (l *lab) move()                       { l.at = nil }
 func (l *lab) attach(s *labSide, link int) { l.at, l.atLink = s, link }
 func (l *lab) event(s *labSide, e fmip.LinkEvent, target ipv6.LinkAddr) {
 	l.step(s, fmip.Input{Kind: fmip.InLinkEvent, Link: labLink, Node: nodeLink, Event: e, Target: target})
-}
-
-// naPacket is a neighbour advertisement on the NAR's link.
-func naPacket(t testing.TB, src, target netip.Addr, flags ndp.NAFlags, source ipv6.LinkAddr) *ipv6.Packet {
-	dst := ipv6.AllNodes()
-	icmp := ndp.AppendNeighborAdvert(nil, src, dst, flags, target, ndp.TargetLinkOption(source))
-	raw := ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: 255}, ipv6.ProtoICMPv6, icmp)
-	p := &ipv6.Packet{Interface: labLink, LinkSource: source}
-	if problem := ipv6.Parse(raw, p); problem != ipv6.OK {
-		t.Fatal(problem)
-	}
-	return p
-}
-
-// handover is an HI or HAck made by hand.
-func handover(t testing.TB, src, dst netip.Addr, mh, key []byte) *ipv6.Packet {
-	if len(key) > 0 {
-		if err := mobility.SignHandover(mh, key, src, dst); err != nil {
-			t.Fatal(err)
-		}
-	}
-	mobility.FixChecksum(mh, src, dst)
-	p := &ipv6.Packet{Interface: labUplink}
-	if problem := ipv6.Parse(ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: 64}, ipv6.ProtoMobility, mh), p); problem != ipv6.OK {
-		t.Fatal(problem)
-	}
-	return p
-}
-
-// pairAuth is the option for an authenticator under the key of two routers.
-func pairAuth() mobility.FastAuth {
-	return mobility.FastAuth{Present: true, SPI: mobility.SPIPairKey, MAC: mobility.HMACSHA256}
 }
 
 // una has the node announce itself at the NAR.

@@ -174,7 +174,7 @@ func TestLeaverIsHeldUntilItsUpdate(t *testing.T) {
 	l.event(l.par, fmip.LinkGone, ipv6.LinkAddr{})
 	l.run(time.Second)
 	l.event(l.par, fmip.LinkAuthorised, ipv6.LinkAddr{})
-	l.run(5 * time.Second)
+	l.run(10 * time.Millisecond)
 	l.expect("PAR hold 2001:db8:1::100 copy=false", "PAR drain 2001:db8:1::100")
 	// A station without a handover key is none of ours.
 	delete(l.par.keys, labHome)
@@ -211,10 +211,17 @@ func TestReturningNode(t *testing.T) {
 	if _, ok := l.par.router.Bound(labHome); !ok {
 		t.Error("the next move does not bind")
 	}
-	// The node may end the binding from its new link, too.
+	// The node may end the binding from its new link, too, but from nowhere else.
+	f := reactive(4)
+	f.lifetime, f.src = 0, labNew.Next()
+	l.update(f)
+	l.run(10 * time.Millisecond)
+	if _, ok := l.par.router.Bound(labHome); !ok || l.par.counter("update_source") != 1 {
+		t.Error("ended from an address where the node is not")
+	}
 	l.trace = nil
 	l.attach(l.nar, labLink)
-	f := reactive(4)
+	f = reactive(5)
 	f.lifetime = 0
 	l.update(f)
 	l.run(10 * time.Millisecond)

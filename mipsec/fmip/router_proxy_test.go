@@ -59,9 +59,7 @@ func (l *lab) solicit(s solicitation) {
 	p := s.packet(l.t)
 	l.receive(l.par, p, func(in *fmip.Input) {
 		in.Secured, in.Repeat = s.secured, s.repeat
-		if s.secured {
-			in.Nonce, in.CGAKey = labNonce, bytes.Repeat([]byte{7}, 162)
-		}
+		in.Nonce, in.CGAKey = labNonce, bytes.Repeat([]byte{7}, 162)
 	})
 }
 
@@ -175,6 +173,10 @@ func TestProxyWildcard(t *testing.T) {
 	})
 	if m := l.ask(solicitation{wildcard: true}); m.Code != 0 || m.Tuples.Len() != 3 { // (1280 - 1000 - 64) / 56
 		t.Errorf("code %d, %d tuples", m.Code, m.Tuples.Len())
+	}
+	// What a key takes up is left free: option 27 has 168 octets here.
+	if m := l.ask(solicitation{wildcard: true, secured: true, request: true}); m.Code != 2 || m.Tuples.Len() != 0 && m.Tuples.At(0).Code == ndp.PointNew {
+		t.Errorf("code %d, %d tuples beside a key", m.Code, m.Tuples.Len())
 	}
 	l = newLab(t, func(par, _ *fmip.RouterConfig) { par.Neighbors, par.Links = nil, par.Links[:1] })
 	if m := l.ask(solicitation{wildcard: true}); m.Code != 2 || m.Tuples.Len() != 1 || m.Tuples.At(0).Code != ndp.PointCurrent {

@@ -142,3 +142,63 @@ func TestReconfigure(t *testing.T) {
 		t.Error("answered on a link that is gone")
 	}
 }
+
+// What must not be forgotten is saved before anybody hears of it: the sequence number before all else, the binding before
+// its acknowledgement, a neighbour's number before the answer to it, and ours before the message that has it.
+func TestRecordsComeFirst(t *testing.T) {
+	l := newLab(t)
+	first := func(effects []fmip.Effect, save fmip.RecordKind, before ...fmip.EffectKind) {
+		t.Helper()
+		saved := false
+		for _, e := range effects {
+			if e.Kind == fmip.EffectSave && e.Record.Kind == save {
+				saved = true
+			}
+			for _, kind := range before {
+				if e.Kind == kind && !saved {
+					t.Errorf("%v before the record", e)
+				}
+			}
+		}
+		if !saved {
+			t.Error("no record")
+		}
+	}
+	par := func(in fmip.Input) []fmip.Effect {
+		in.Wall = l.now
+		return l.par.router.Step(l.now, in)
+	}
+	update := par(fmip.Input{Kind: fmip.InPacket, Packet: predictive(7).packet(t)})
+	first(update, fmip.RecordNode, fmip.EffectHold, fmip.EffectSend)
+	first(update, fmip.RecordPeer, fmip.EffectSend)
+	for _, e := range update {
+		if e.Kind == fmip.EffectSave && e.Record.Kind == fmip.RecordNode && (e.Record.Seq != 7 || e.Record.Bound) {
+			t.Errorf("record %+v", *e.Record)
+		}
+		if e.Kind != fmip.EffectSend {
+			continue
+		}
+		p := &ipv6.Packet{Interface: labUplink}
+		ipv6.Parse(e.Packet, p)
+		answer := l.nar.router.Step(l.now, fmip.Input{Kind: fmip.InPacket, Packet: p, Wall: l.now})
+		first(answer, fmip.RecordPeer, fmip.EffectSend)
+		for _, e := range answer {
+			if e.Kind == fmip.EffectSend {
+				q := &ipv6.Packet{Interface: labUplink}
+				ipv6.Parse(e.Packet, q)
+				par(fmip.Input{Kind: fmip.InPacket, Packet: q})
+			}
+		}
+	}
+	bound := par(fmip.Input{Kind: fmip.InForwarding, Home: labHome})
+	first(bound, fmip.RecordNode, fmip.EffectSend)
+	sent := 0
+	for _, e := range bound {
+		if e.Kind == fmip.EffectSend {
+			sent++
+		}
+	}
+	if sent != 2 {
+		t.Errorf("%d acknowledgements, want one on each link", sent)
+	}
+}

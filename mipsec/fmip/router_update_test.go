@@ -183,6 +183,32 @@ func TestUpdateRefused(t *testing.T) {
 	}
 }
 
+// An address that is itself forwarded is nobody's new care-of address: two of them could make a loop.
+func TestUpdateToForwardedAddress(t *testing.T) {
+	l := newLab(t)
+	l.attach(l.nar, labLink)
+	l.update(reactive(1))
+	l.run(10 * time.Millisecond)
+	other := labNew2 // a node of the router's other link, which would go to labHome's old place
+	l.par.keys[other] = labKey
+	m := mobility.FastBindingUpdate{
+		Seq: 1, Flags: mobility.FlagAck | mobility.FlagHome, Lifetime: 30,
+		Auth: mobility.FastAuth{Present: true, MAC: mobility.HMACSHA1},
+	}
+	mh := m.Append(nil)
+	if err := mobility.SignBADF(mh, labKey, labHome, parAddr, mobility.HMACSHA1); err != nil {
+		t.Fatal(err)
+	}
+	mobility.FixChecksum(mh, other, parAddr)
+	p := &ipv6.Packet{Interface: labUplink}
+	ipv6.Parse(ipv6.Append(nil, ipv6.Header{Src: labHome, Dst: parAddr, HopLimit: 64, HomeAddress: other}, ipv6.ProtoMobility, mh), p)
+	l.receive(l.par, p, nil)
+	l.wantCounter(l.par, "update_care_of", 1)
+	if _, ok := l.par.router.Bound(other); ok {
+		t.Error("bound")
+	}
+}
+
 // The longest matching prefix names the new router (RFC 5568 section 4).
 func TestNewRouterByLongestPrefix(t *testing.T) {
 	l := newLab(t, func(par, _ *fmip.RouterConfig) {
