@@ -32,7 +32,7 @@ func (f Figure) x(at time.Duration) float64 {
 	return plotLeft + (plotRight-plotLeft)*float64(at-f.From)/float64(f.To-f.From)
 }
 
-func (f Figure) panel(d *drawing, p Panel, scale float64, y float64) float64 {
+func (f Figure) panel(d *drawing, p Panel, scale scales, y float64) float64 {
 	y += 26
 	d.text(margin, y, style{size: 15, bold: true, class: "panel"}, p.Title)
 	d.text(plotRight, y, style{size: 12, fill: faint, anchor: "end"}, p.Result)
@@ -78,11 +78,14 @@ func (f Figure) count(p Panel) []counts {
 	return bins
 }
 
-// scale is how many packets of one bin reach the upper edge of a panel: the same in all, so that they can be compared. A moment
-// in which the sender made up for what it was late with must not make all the rest small; but where packets were kept, they come
-// faster afterwards, and that is to be seen.
-func (f Figure) scale() float64 {
-	middle, factor := 1, 1.25
+// scales are how many packets of one bin reach the edges of a panel.
+type scales struct{ received, lost float64 }
+
+// scale gives what is the same for all panels, so that they can be compared. A moment in which the sender made up for what it was
+// late with must not make all the rest small; but where packets were kept, they come faster afterwards, and that is to be seen.
+func (f Figure) scale() scales {
+	const usual, faster = 1.25, 2.3
+	middle, factor := 1, usual
 	for _, p := range f.Panels {
 		var totals []int
 		for _, c := range f.count(p) {
@@ -91,10 +94,10 @@ func (f Figure) scale() float64 {
 		slices.Sort(totals)
 		middle = max(middle, totals[len(totals)/2])
 		if len(p.Queue) > 0 {
-			factor = 2.3
+			factor = faster
 		}
 	}
-	return factor * float64(middle)
+	return scales{received: factor * float64(middle), lost: usual * float64(middle)}
 }
 
 // queue draws how many packets are kept, as an area.
@@ -122,7 +125,7 @@ func (f Figure) queue(d *drawing, p Panel, y float64) float64 {
 }
 
 // bars draws how many packets of each span of time were received, upwards, and lost, downwards.
-func (f Figure) bars(d *drawing, p Panel, scale, top, axis, bottom float64) {
+func (f Figure) bars(d *drawing, p Panel, scale scales, top, axis, bottom float64) {
 	bin := binWidth(f.To - f.From)
 	for i, c := range f.count(p) {
 		from := f.x(f.From + time.Duration(i)*bin)
@@ -130,12 +133,12 @@ func (f Figure) bars(d *drawing, p Panel, scale, top, axis, bottom float64) {
 		w = max(w-0.6, 0.5)
 		at := axis
 		for _, fate := range []Fate{Direct, Forwarded} {
-			if h := min((axis-top)*float64(c[fate])/scale, at-top); h > 0 {
+			if h := min((axis-top)*float64(c[fate])/scale.received, at-top); h > 0 {
 				at -= h
 				d.rect(from, at, w, h, colour(fate))
 			}
 		}
-		if h := min((bottom-axis)*float64(c[Lost])/scale, bottom-axis); h > 0 {
+		if h := min((bottom-axis)*float64(c[Lost])/scale.lost, bottom-axis); h > 0 {
 			d.rect(from, axis, w, h, colour(Lost))
 		}
 	}
