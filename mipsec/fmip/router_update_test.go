@@ -211,16 +211,18 @@ func TestUpdateToForwardedAddress(t *testing.T) {
 
 // The longest matching prefix names the new router (RFC 5568 section 4).
 func TestNewRouterByLongestPrefix(t *testing.T) {
-	l := newLab(t, func(par, _ *fmip.RouterConfig) {
-		par.Neighbors = slices.Insert(par.Neighbors, 0, fmip.Neighbor{
-			Name: "all", Router: netip.MustParseAddr("2001:db8:66::1"), Fast: true, Key: labPairKey,
-			Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
+	for _, place := range []int{0, 1} {
+		l := newLab(t, func(par, _ *fmip.RouterConfig) {
+			par.Neighbors = slices.Insert(par.Neighbors, place, fmip.Neighbor{
+				Name: "all", Router: netip.MustParseAddr("2001:db8:66::1"), Fast: true, Key: labPairKey,
+				Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
+			})
 		})
-	})
-	l.update(predictive(1))
-	l.run(10 * time.Millisecond)
-	if _, ok := l.par.router.Bound(labHome); !ok {
-		t.Error("not bound")
+		l.update(predictive(1))
+		l.run(10 * time.Millisecond)
+		if _, ok := l.par.router.Bound(labHome); !ok {
+			t.Errorf("not bound with the shorter prefix at place %d", place)
+		}
 	}
 }
 
