@@ -144,7 +144,7 @@ func (d *Daemon) carryFast(effects []fmip.Effect) {
 			}
 		case fmip.EffectNeighbour:
 			if l := d.byIndex[e.Link]; l != nil && l.secured != nil {
-				d.stepCache(l, neighbor.Input{Kind: neighbor.InKnown, Addr: e.Addr, Neighbour: e.LinkAddr, Secured: true})
+				d.stepCache(l, neighbor.Input{Kind: neighbor.InKnown, Addr: e.Addr, Neighbour: e.LinkAddr, Secured: e.Secured})
 			}
 		case fmip.EffectSave:
 			if err := d.saveFast(e.Record); err != nil {

@@ -90,7 +90,8 @@ const (
 	// EffectUnroute ends it.
 	EffectRoute
 	EffectUnroute
-	// EffectNeighbour writes the neighbour entry of Addr on Link: LinkAddr, stale.
+	// EffectNeighbour writes the neighbour entry of Addr on Link: LinkAddr, stale; Secured if the owner of the address has
+	// signed that (RFC 3971 section 8: what is unsecured must not make a secured entry).
 	EffectNeighbour
 	// EffectSave makes Record last before any later effect of the same step; EffectForget forgets the one that has the Kind
 	// and Addr of Record.
@@ -111,6 +112,7 @@ type Effect struct {
 	Answers  []byte
 	Addr     netip.Addr
 	LinkAddr ipv6.LinkAddr
+	Secured  bool
 	Copy     bool
 
 	Cookie uint64
