@@ -140,6 +140,7 @@ func (d *Daemon) allCounters() map[string]map[string]uint64 {
 func (d *Daemon) ownCounters(yield func(string, uint64)) {
 	yield("steps_unsaved", d.counters.unsaved)
 	yield("packets_unsent", d.counters.unsent)
+	yield("neighbours_unwritten", d.counters.unwritten)
 	yield("events_unlogged", d.counters.unlogged)
 	yield("drop_link_not_served", d.counters.unserved)
 	yield("drop_unexpected", d.counters.unexpected)
