@@ -48,7 +48,7 @@ func (x *exchanger) tick() { x.step(lke.Input{Kind: lke.InTick}) }
 func (x *exchanger) deadline() time.Time { return x.core.Deadline() }
 
 func (x *exchanger) prepare(ipv6.LinkAddr) error {
-	return errors.New("Local Key Exchange prepares no moves: attach with -protocol handover-key for that")
+	return errors.New("a node with Local Key Exchange prepares no moves: attach with -protocol handover-key for that")
 }
 
 func (x *exchanger) close() error { return nil }

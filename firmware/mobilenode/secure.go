@@ -91,6 +91,10 @@ func (s *secured) arrive() {
 	}
 	s.newCache()
 	for addr := range s.own {
+		// An interface that was down altogether has lost them; one that is there stays as it is.
+		if err := s.parts.Neighbors.AddAddress(s.link, netip.PrefixFrom(addr, 64)); err != nil {
+			s.reporter.complain("attach", err)
+		}
 		s.stepCache(s.ownInput(addr))
 	}
 }
@@ -359,7 +363,7 @@ func (s *secured) countSecured(yield func(name string, value uint64)) {
 	s.endpoint.Counters(prefixed("send_"))
 	s.cache.Counters(prefixed("neighbor_"))
 	if s.paths != nil {
-		s.paths.Counters(prefixed("path_"))
+		s.paths.Counters(yield)
 	}
 	s.parts.Neighbors.Counters(prefixed("neighbors_"))
 	yield("message_repeated", s.unread)
