@@ -104,6 +104,43 @@ func TestKernelNodeTakesItsHomeAddressOnly(t *testing.T) {
 	}
 }
 
+// What the router sent to the care-of address before is still taken when the node has moved on, and no more when it is done.
+func TestKernelNodeTakesWhatWasUnderWay(t *testing.T) {
+	n := newTunnelNetwork(t)
+	e := n.node(NodeConfig{Backend: Plain, Guard: n.nodeGuard()})
+	moved := bound
+	moved.CareOf = careOfTwo
+	arrives := func(outer netip.Addr) bool {
+		s := n.listen(n.mn, netip.IPv6Unspecified(), 5001)
+		defer s.Close()
+		p := udp(peer, homeAddr, 64, "under way")
+		binary.BigEndian.PutUint16(p[headerLen+2:], 5001)
+		binary.BigEndian.PutUint16(p[headerLen+6:], 0)
+		finish(p, headerLen, protoUDP)
+		n.inject(n.ar, tunnelled(routerAddr, outer, -1, p))
+		n.must(s.SetReadDeadline(time.Now().Add(300 * time.Millisecond)))
+		_, _, err := s.ReadFromUDPAddrPort(make([]byte, 100))
+		return err == nil
+	}
+	n.must(e.Bind(bound))
+	n.must(e.Bind(moved))
+	for _, to := range []netip.Addr{careOf, careOfTwo} {
+		if !arrives(to) {
+			t.Errorf("a packet to %v did not arrive", to)
+		}
+	}
+	n.must(e.Bind(bound)) // and back
+	for _, to := range []netip.Addr{careOf, careOfTwo} {
+		if !arrives(to) {
+			t.Errorf("back again, a packet to %v did not arrive", to)
+		}
+	}
+	n.must(e.Unbind(homeAddr))
+	if left := n.nodeState(); len(left) != 0 {
+		t.Errorf("after Unbind the node has %v", left)
+	}
+}
+
 func TestNodeOfAutoNeedsTheGuardForTheKernel(t *testing.T) {
 	n := newTunnelNetwork(t)
 	if got := n.node(NodeConfig{}).Describe(); got.Backend != TUN || len(got.Reasons) == 0 {

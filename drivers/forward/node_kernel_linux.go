@@ -22,6 +22,7 @@ type nodeKernel struct {
 	mu      sync.Mutex
 	bound   ledger
 	tunnels map[ends]*nodeTunnel
+	earlier map[netip.Addr]Binding // by home address: the one before the last, whose packets may still come
 	closed  bool
 }
 
@@ -38,7 +39,7 @@ func openNodeKernel(cfg NodeConfig, nl *rtnl.Conn) (*nodeKernel, error) {
 		return nil, err
 	}
 	n := &nodeKernel{
-		nl: nl, guard: cfg.Guard, name: cfg.Device, bound: newLedger(), tunnels: make(map[ends]*nodeTunnel),
+		nl: nl, guard: cfg.Guard, name: cfg.Device, bound: newLedger(), tunnels: make(map[ends]*nodeTunnel), earlier: make(map[netip.Addr]Binding),
 		info: Info{Backend: Plain, Device: cfg.Device, MTU: mtu},
 	}
 	// What a node that died left is of no use: nobody knows whether the routers still have it.
@@ -108,8 +109,9 @@ func (n *nodeKernel) Bind(b Binding) error {
 		n.bound.put(b)
 		return nil
 	}
+	failedBefore := n.dropEarlier(b.Home)
 	if err := n.install(b); err != nil {
-		failed := n.release(b)
+		failed := errors.Join(failedBefore, n.release(b))
 		if moved {
 			failed = errors.Join(failed, n.release(old))
 			n.bound.drop(b.Home)
@@ -117,10 +119,25 @@ func (n *nodeKernel) Bind(b Binding) error {
 		return errors.Join(fmt.Errorf("bind %s: %w", b.Home, err), failed)
 	}
 	n.bound.put(b)
-	if moved {
-		return n.release(old)
+	switch {
+	case moved && old.Router == b.Router:
+		// What the same router sent to the care-of address before may still be under way.
+		n.earlier[b.Home] = old
+		return errors.Join(failedBefore, n.withdraw(old))
+	case moved:
+		return errors.Join(failedBefore, n.release(old))
 	}
-	return nil
+	return failedBefore
+}
+
+// dropEarlier ends what is still taken of a home address's binding before its last one.
+func (n *nodeKernel) dropEarlier(home netip.Addr) error {
+	old, ok := n.earlier[home]
+	if !ok {
+		return nil
+	}
+	delete(n.earlier, home)
+	return n.refuse(old)
 }
 
 func nodeEnds(b Binding) ends { return ends{b.CareOf, b.Router} }
@@ -143,18 +160,26 @@ func (n *nodeKernel) install(b Binding) error {
 	return n.nl.AddRule(fromHome(b.Home, t.table))
 }
 
-func (n *nodeKernel) release(b Binding) error {
+func (n *nodeKernel) release(b Binding) error { return errors.Join(n.withdraw(b), n.refuse(b)) }
+
+// withdraw sends nothing from b's home address through its tunnel any more.
+func (n *nodeKernel) withdraw(b Binding) error {
+	t := n.tunnels[nodeEnds(b)]
+	if t == nil || !t.homes[b.Home] {
+		return nil
+	}
+	return errors.Join(n.nl.DeleteRule(fromHome(b.Home, t.table)), n.nl.DeleteAddress(t.Index, b.Home))
+}
+
+// refuse takes nothing for b's home address out of its tunnel any more.
+func (n *nodeKernel) refuse(b Binding) error {
 	e := nodeEnds(b)
 	t := n.tunnels[e]
 	if t == nil || !t.homes[b.Home] {
 		return nil
 	}
 	delete(t.homes, b.Home)
-	failed := errors.Join(
-		n.nl.DeleteRule(fromHome(b.Home, t.table)),
-		n.nl.DeleteAddress(t.Index, b.Home),
-		n.guard.RemoveHome(t.Name, b.Home),
-	)
+	failed := n.guard.RemoveHome(t.Name, b.Home)
 	if len(t.homes) == 0 {
 		failed = errors.Join(failed, n.removeTunnel(e, t))
 	}
@@ -175,7 +200,7 @@ func (n *nodeKernel) unbind(home netip.Addr) error {
 	if !bound {
 		return nil
 	}
-	return n.release(b)
+	return errors.Join(n.dropEarlier(home), n.release(b))
 }
 
 func (n *nodeKernel) Describe() Info {

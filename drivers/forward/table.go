@@ -23,7 +23,11 @@ const (
 type entry struct {
 	home          addr
 	local, remote addr // source and destination of the tunnel packets sent
-	mtu           atomic.Uint32
+
+	// earlier was local before the node moved on: what the same router sent there may still be under way. It is local itself
+	// where there was none.
+	earlier addr
+	mtu     atomic.Uint32
 }
 
 // table holds the bindings by home address. The path of packets takes the read lock once for a batch.
@@ -47,8 +51,14 @@ func (t *table) ends(b Binding) (local, remote netip.Addr) {
 func (t *table) set(b Binding, mtu int) {
 	local, remote := t.ends(b)
 	e := &entry{home: b.Home.As16(), local: local.As16(), remote: remote.As16()}
+	e.earlier = e.local
 	e.mtu.Store(uint32(mtu))
 	t.mu.Lock()
+	if old := t.entries[e.home]; old != nil && t.side == nodeSide && old.remote == e.remote {
+		if e.earlier = old.local; old.local == e.local {
+			e.earlier = old.earlier
+		}
+	}
 	t.entries[e.home] = e
 	t.mu.Unlock()
 }
@@ -94,7 +104,7 @@ func (t *table) inbound(outerSrc, outerDst *addr, b []byte) reason {
 	if e == nil {
 		return noBinding
 	}
-	if *outerSrc != e.remote || *outerDst != e.local {
+	if *outerSrc != e.remote || *outerDst != e.local && *outerDst != e.earlier {
 		return wrongOuter
 	}
 	if src == dst || (t.side == routerSide && dst == e.remote) {
