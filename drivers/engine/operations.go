@@ -4,6 +4,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha1"
 	"io"
+	"sync/atomic"
 )
 
 // Lengths in octets.
@@ -32,10 +33,11 @@ type Operations interface {
 
 // Software is the Operations by crypto/rsa.
 type Software struct {
-	lke, send *rsa.PrivateKey // nil where there is none
-	padding   Padding
-	rand      io.Reader
-	keys      publicKeys
+	lke     *rsa.PrivateKey                // nil where there is none
+	send    atomic.Pointer[rsa.PrivateKey] // nil where there is none, or none yet
+	padding Padding
+	rand    io.Reader
+	keys    publicKeys
 }
 
 var _ Operations = (*Software)(nil)
@@ -44,12 +46,20 @@ var _ Operations = (*Software)(nil)
 // nil; Decrypt gives random octets then, Sign an error. The two must not be one key ([SeparateKeys]). padding is that of
 // Decrypt. Reads from rand must be safe for concurrent use and must not fail, as those of crypto/rand.Reader.
 func NewSoftware(lke, send *rsa.PrivateKey, padding Padding, rand io.Reader) *Software {
-	for _, key := range [...]*rsa.PrivateKey{lke, send} {
-		if key != nil {
-			key.Precompute() // not at the first packet, and not by two workers at once
-		}
+	if lke != nil {
+		lke.Precompute() // not at the first packet, and not by two workers at once
 	}
-	return &Software{lke: lke, send: send, padding: padding, rand: rand}
+	s := &Software{lke: lke, padding: padding, rand: rand}
+	s.SignWith(send)
+	return s
+}
+
+// SignWith changes the key that signs; nil takes it away. It may be called while others use the Operations.
+func (s *Software) SignWith(send *rsa.PrivateKey) {
+	if send != nil {
+		send.Precompute()
+	}
+	s.send.Store(send)
 }
 
 // String hides the keys from %v and from any logger.

@@ -24,11 +24,12 @@ var (
 // crypto/rsa raises each signature to the public exponent and compares before it gives it away (decrypt with withCheck in
 // crypto/internal/fips140/rsa, called by signPKCS1v15), so that a fault in the computation gives an error here.
 func (s *Software) Sign(digest [DigestLen]byte) ([]byte, error) {
-	if s.send == nil {
+	key := s.send.Load()
+	if key == nil {
 		return nil, errNoSendKey
 	}
 	// No random source: the signature depends on key and digest alone, and blinding is crypto/rsa's own affair.
-	return rsa.SignPKCS1v15(nil, s.send, crypto.SHA1, digest[:])
+	return rsa.SignPKCS1v15(nil, key, crypto.SHA1, digest[:])
 }
 
 // Verify implements Operations. The last keys that were asked for are kept, so that their DER is read once.

@@ -72,12 +72,13 @@ type Daemon struct {
 	modulusLen int
 
 	// What only links with SEND need; nil where there is none.
-	identity  *identity
-	neighbors neighbors.Driver
-	hold      hold.Holder
-	chains    []certpath.Chain
-	endpoints map[uint32]*link // by owner of RSA jobs
-	lastOwner uint32
+	identity   *identity
+	operations *engine.Software // that sign with its key
+	neighbors  neighbors.Driver
+	hold       hold.Holder
+	chains     []certpath.Chain
+	endpoints  map[uint32]*link // by owner of RSA jobs
+	lastOwner  uint32
 
 	keys     *handoverkey.Router
 	fast     *fmip.Router
@@ -192,12 +193,11 @@ func (d *Daemon) open() error {
 		return err
 	}
 	d.lkeKey = key
-	var sendKey *rsa.PrivateKey
+	d.operations = engine.NewSoftware(key, nil, padding(d.config.LKE.Padding), rand.Reader)
 	if secures(d.config) {
 		if err := d.takeIdentity(); err != nil {
 			return err
 		}
-		sendKey = d.identity.private
 	}
 	// Only what is open is kept: close would take the nil pointer of a failed Open for something to be closed.
 	host, err := hostnet.Open()
@@ -229,7 +229,7 @@ func (d *Daemon) open() error {
 		d.workers = engine.Workers()
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), engine.Procs(d.workers)))
-	d.engine = engine.New(yielding{engine.NewSoftware(key, sendKey, padding(d.config.LKE.Padding), rand.Reader)}, d.workers, g.Queue)
+	d.engine = engine.New(yielding{d.operations}, d.workers, g.Queue)
 	return d.begin(&key.PublicKey)
 }
 

@@ -55,7 +55,7 @@ func planLink(c config.Link, host hostnet.Link, there bool, hidden []hostnet.Fin
 	} else {
 		switch {
 		case id == nil:
-			return plan{waiting: "send.key was not read: restart roamkeyd"}
+			return plan{waiting: "send.key could not be read: see the log"}
 		case !id.ready:
 			return plan{waiting: id.waits()}
 		}

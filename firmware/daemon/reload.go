@@ -31,6 +31,9 @@ func (d *Daemon) reloads(ctx context.Context, signals <-chan os.Signal) {
 
 // reload takes over new settings without losing an association or a binding.
 func (d *Daemon) reload(c *config.Config) {
+	if d.identity == nil { // SEND may begin now, as what is new says
+		d.config.Send.Key, d.config.Send.Sec = c.Send.Key, c.Send.Sec
+	}
 	for _, what := range fixed(d.config, c) {
 		d.log.Warn("reload: this changes at the next start only", "option", what)
 	}
@@ -40,8 +43,10 @@ func (d *Daemon) reload(c *config.Config) {
 	c.Global.Workers, c.Global.Queue = d.config.Global.Workers, d.config.Global.Queue
 	c.LKE.Padding = d.config.LKE.Padding
 	c.Send.Key, c.Send.Sec = d.config.Send.Key, d.config.Send.Sec
+	before := d.identity
 	d.config = c
-	if d.identity != nil {
+	d.beginSecure()
+	if before != nil {
 		d.takeCertificates()
 	}
 	d.takePeerKeys()

@@ -62,7 +62,28 @@ func (d *Daemon) takeIdentity() error {
 		return err
 	}
 	d.identity = id
+	if d.operations != nil {
+		d.operations.SignWith(id.private)
+	}
 	return nil
+}
+
+// beginSecure makes SEND possible in a daemon that began without it.
+func (d *Daemon) beginSecure() {
+	if d.identity != nil || !secures(d.config) {
+		return
+	}
+	err := d.takeIdentity()
+	if err == nil {
+		if err = d.openSecure(); err != nil {
+			d.identity = nil
+		}
+	}
+	if err != nil {
+		d.complain("begin SEND", err)
+		return
+	}
+	d.search()
 }
 
 // search goes on with the search for a modifier as soon as there is a loop to hear of its end.
