@@ -138,10 +138,15 @@ func (d *Daemon) advertise(l *link, p plan) {
 		}
 		delete(d.stale, l.config.Name)
 	} else {
+		before, silent := l.speaker.Config(), l.speaker.Phase() == advertise.Silent
 		effects, err := l.speaker.Reconfigure(d.now(), c)
 		if err != nil {
 			d.complain("router advertisements on "+l.config.Name, err)
 			return
+		}
+		if silent {
+			// The link waited for its address: hosts know the router by the one before.
+			l.speaker.Left(before.LinkLocal, before.Hardware)
 		}
 		d.voice(l, effects)
 	}
