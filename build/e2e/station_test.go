@@ -28,6 +28,7 @@ type station struct {
 	mu      sync.Mutex
 	heard   []heard
 	present map[netip.Addr]*rig.Node // by each of their addresses on the link
+	ears    []*sendNode
 	sendMu  sync.Mutex
 }
 
@@ -67,8 +68,12 @@ func (s *station) listen() {
 		h.LinkSource = p.LinkSource
 		s.mu.Lock()
 		s.heard = append(s.heard, h)
+		ears := slices.Clone(s.ears)
 		s.mu.Unlock()
 		s.play(&h.Packet)
+		for _, n := range ears {
+			n.hears(&h)
+		}
 	}
 }
 

@@ -100,6 +100,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// as makes a subtest the one that fails, as long as it runs.
+func (w *world) as(t *testing.T) {
+	before := w.t
+	w.t, w.nodes.t, w.away.t = t, t, t
+	t.Cleanup(func() { w.t, w.nodes.t, w.away.t = before, before, before })
+}
+
 func (w *world) namespace(name string) *netlab.Namespace {
 	w.t.Helper()
 	ns, err := w.lab.Namespace(name)
