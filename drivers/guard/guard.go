@@ -17,3 +17,9 @@ const (
 // Pair is what a tunnel packet must show to be let in: the source of its outer header (the care-of address) and that of
 // the packet in it (the home address).
 type Pair struct{ Outer, Inner netip.Addr }
+
+// Redirect is a redirect of the kernel's, on the link with that index, that was kept from leaving.
+type Redirect struct {
+	Link   int
+	Packet []byte
+}

@@ -19,6 +19,8 @@ type Guard struct {
 
 	routers, links, tunnels, secured *set // guarded by t.mu
 
+	redirects *redirects // nil where the kernel cannot copy packets
+
 	base     []rule // without those about tunnels' sources
 	checking bool   // those are there, too
 	there    bool   // there was a table already
@@ -39,6 +41,7 @@ func Open() (*Guard, error) {
 		return nil, err
 	}
 	g.t.watch()
+	g.redirects.listen()
 	return g, nil
 }
 
@@ -75,11 +78,23 @@ func open(c *nft) (*Guard, error) {
 		}
 		old = len(counts)
 	}
-	g.reasons, err = g.t.makeBest(func(f features) []rule {
-		g.base = sequence(mobilityRules(f, g.links.name), securedRules(g.secured.name, ofRouters), silenceRules(g.routers.name))
+	var noLog error
+	g.redirects, noLog = openRedirects()
+	g.reasons, err = g.t.makeBest(features{secPath: true, copies: noLog == nil}, func(f features) []rule {
+		g.base = sequence(mobilityRules(f, g.links.name), securedRules(g.secured.name, ofRouters), f.redirectRules(g.secured.name), silenceRules(g.routers.name))
 		g.checking = old > len(g.base)
 		return g.rules()
 	})
+	if err != nil {
+		return nil, errors.Join(err, g.redirects.close())
+	}
+	if !g.t.copies() {
+		err = g.redirects.close()
+		g.redirects = nil
+		if noLog != nil {
+			g.reasons = append(g.reasons, features{}.lackCopies(noLog))
+		}
+	}
 	return g, err
 }
 
@@ -96,18 +111,25 @@ func (g *Guard) rules() []rule {
 // features is what of nftables a kernel may lack.
 type features struct {
 	secPath bool // meta secpath, with XFRM
+	copies  bool // log group, with nfnetlink_log
 }
 
-// makeBest makes the table with all features that the kernel has, and tells what the lack of the others means.
-func (t *table) makeBest(rules func(features) []rule) ([]string, error) {
+// makeBest makes the table with as many of the wanted features as the kernel has, and tells what the lack of the others
+// means.
+func (t *table) makeBest(want features, rules func(features) []rule) ([]string, error) {
 	var firstErr error
-	for _, f := range []features{{secPath: true}, {}} {
+	tried := make(map[features]bool)
+	for _, f := range []features{want, {secPath: want.secPath}, {copies: want.copies}, {}} {
+		if tried[f] {
+			continue
+		}
+		tried[f] = true
 		err := t.make(rules(f))
 		if firstErr == nil {
 			firstErr = err
 		}
 		if err == nil {
-			return f.lack(firstErr), nil
+			return f.lack(want, firstErr), nil
 		}
 		if errors.Is(err, unix.EPERM) {
 			break
@@ -116,11 +138,19 @@ func (t *table) makeBest(rules func(features) []rule) ([]string, error) {
 	return nil, explain(firstErr)
 }
 
-func (f features) lack(err error) []string {
-	if f.secPath {
-		return nil
+func (f features) lack(want features, err error) []string {
+	var reasons []string
+	if want.secPath && !f.secPath {
+		reasons = append(reasons, fmt.Sprintf("nftables has no `meta secpath` (%v): mobility headers under IPsec are dropped too", err))
 	}
-	return []string{fmt.Sprintf("nftables has no `meta secpath` (%v): mobility headers under IPsec are dropped too", err)}
+	if want.copies && !f.copies {
+		reasons = append(reasons, f.lackCopies(err))
+	}
+	return reasons
+}
+
+func (features) lackCopies(err error) string {
+	return fmt.Sprintf("the kernel's redirects cannot be had to be signed (%v): on links with SEND there are none; nfnetlink_log is needed (OpenWrt: kmod-nfnetlink-log)", err)
 }
 
 // notByIPsec matches packets that did not come through IPsec: those that did have a protocol-135 socket as receiver.
@@ -352,10 +382,11 @@ func (g *Guard) Restore() error {
 	return g.t.restore()
 }
 
-// Counters yields what the rules dropped, and how often the table had to be restored.
+// Counters yields what the rules dropped, how often the table had to be restored, and what became of the kernel's redirects.
 func (g *Guard) Counters(yield func(name string, value uint64)) {
 	if g != nil {
 		g.t.counters(yield)
+		g.redirects.counters(yield)
 	}
 }
 
@@ -364,5 +395,10 @@ func (g *Guard) Close(leave bool) error {
 	if g == nil {
 		return nil
 	}
-	return g.t.close(leave)
+	err := g.t.close(leave)
+	if g.redirects != nil {
+		err = errors.Join(err, g.redirects.close())
+		g.redirects = nil
+	}
+	return err
 }

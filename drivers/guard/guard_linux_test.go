@@ -77,7 +77,7 @@ func TestKernelIsSilentWithoutSecPath(t *testing.T) {
 			t.Errorf("%s: %d ICMPv6 errors left the router", name, got)
 		}
 	}
-	if reasons := f.lack(unix.ENOENT); len(reasons) != 1 {
+	if reasons := f.lack(features{secPath: true}, unix.ENOENT); len(reasons) != 1 {
 		t.Errorf("a kernel without secpath gives the reasons %q, want one", reasons)
 	}
 }

@@ -46,7 +46,7 @@ func OpenNode(authRequest uint8, secured ...string) (*Node, error) {
 	}
 	n.secured.elements = names
 	n.t = &table{name: NodeTable, nft: c, sets: []*set{n.devices, n.homes, n.secured}}
-	n.reasons, err = n.t.makeBest(func(f features) []rule {
+	n.reasons, err = n.t.makeBest(features{secPath: true}, func(f features) []rule {
 		mobility := []rule{{name: "mobility_header", about: "read from packet sockets", match: f.mobility()}}
 		return sequence(mobility, solicitationRules(authRequest), securedRules(n.secured.name, ofNodes),
 			homeRules(n.devices.name, n.homes.name), silenceRules(""))

@@ -7,9 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rule is one rule of the table. Each counts what it matches, and drops it.
+// rule is one rule of the table. Each counts what it matches, copies it to a process if it says so, and drops it.
 type rule struct {
 	chain chain
+	group uint16 // of nfnetlink_log that gets a copy; 0: none
 	name  string // of its counter
 	about string // comment that `nft list table` shows
 	match []expression
@@ -107,6 +108,11 @@ func count() expression {
 	return expression{"counter", func(*netlink.AttributeEncoder) {}}
 }
 
+// copyTo gives a copy of the packet to the process that has bound the group.
+func copyTo(group uint16) expression {
+	return expression{"log", func(ae *netlink.AttributeEncoder) { ae.Uint16(unix.NFTA_LOG_GROUP, group) }}
+}
+
 func drop() expression {
 	return expression{"immediate", func(ae *netlink.AttributeEncoder) {
 		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
@@ -122,7 +128,11 @@ func drop() expression {
 
 func (r rule) encode(ae *netlink.AttributeEncoder) {
 	ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(list *netlink.AttributeEncoder) error {
-		for _, e := range append(append([]expression(nil), r.match...), count(), drop()) {
+		steps := append(append([]expression(nil), r.match...), count())
+		if r.group != 0 {
+			steps = append(steps, copyTo(r.group))
+		}
+		for _, e := range append(steps, drop()) {
 			list.Nested(unix.NFTA_LIST_ELEM, func(element *netlink.AttributeEncoder) error {
 				element.String(unix.NFTA_EXPR_NAME, e.name)
 				element.Nested(unix.NFTA_EXPR_DATA, func(data *netlink.AttributeEncoder) error {

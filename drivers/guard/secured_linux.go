@@ -1,6 +1,10 @@
 package guard
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // ICMPv6 types of Neighbour Discovery (RFC 4861 section 4).
 const (
@@ -41,8 +45,7 @@ func discoveries(nodes bool) []discovery {
 // discovery too.
 //
 // What the kernel, or another program by way of it, would say there unsigned does not leave either: solicitations of a kernel
-// that resolves by itself, its redirects, advertisements of a second speaker. Signed messages leave by packet sockets, which
-// no rule sees.
+// that resolves by itself, advertisements of a second speaker. Signed messages leave by packet sockets, which no rule sees.
 //
 // A fragment may hide its type. The kernel takes no Neighbour Discovery from fragments (RFC 6980) unless it is told to,
 // by suppress_frag_ndisc.
@@ -57,16 +60,37 @@ func securedRules(links string, nodes bool) []rule {
 			),
 		})
 	}
+	last := byte(redirect)
+	if !nodes {
+		last = neighbourAdvertisement // redirects have a rule of their own
+	}
 	return append(all, rule{
 		chain: output, name: "secured_unsigned", about: "would leave unsigned, on links with SEND",
-		match: sequence(
-			[]expression{meta(unix.NFT_META_OIFNAME), in(links)}, protocol(unix.IPPROTO_ICMPV6),
-			[]expression{
-				payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1),
-				compare(unix.NFT_CMP_GTE, []byte{routerSolicitation}), compare(unix.NFT_CMP_LTE, []byte{redirect}),
-			},
-		),
+		match: says(links, compare(unix.NFT_CMP_GTE, []byte{routerSolicitation}), compare(unix.NFT_CMP_LTE, []byte{last})),
 	})
+}
+
+// says matches what leaves by a link with SEND and has an ICMPv6 type that the comparisons let through.
+func says(links string, types ...expression) []expression {
+	return sequence(
+		[]expression{meta(unix.NFT_META_OIFNAME), in(links)}, protocol(unix.IPPROTO_ICMPV6),
+		[]expression{payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1)}, types,
+	)
+}
+
+// redirectRules keep the kernel's redirects from leaving unsigned by links with SEND. Only the kernel knows when one is due,
+// so that this process gets a copy, to say the same signed.
+func (f features) redirectRules(links string) []rule {
+	r := rule{chain: output, name: "secured_unsigned_redirect", about: "would leave unsigned, on links with SEND", match: says(links, is(redirect))}
+	if f.copies {
+		r.group = logGroup
+	}
+	return []rule{r}
+}
+
+// copies reports whether a rule of the table gives copies to this process.
+func (t *table) copies() bool {
+	return slices.ContainsFunc(t.rules, func(r rule) bool { return r.group != 0 })
 }
 
 // SetSecured says what the links with SEND are called: solicitations, neighbour advertisements and redirects that arrive

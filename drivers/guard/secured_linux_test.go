@@ -1,11 +1,14 @@
 package guard
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -229,8 +232,11 @@ func TestNothingUnsignedLeavesASecuredLink(t *testing.T) {
 	if got := discoveries(); len(got) != 0 {
 		t.Errorf("messages of types %v left", got)
 	}
-	if got := netlabtest.Counter(t, g, "secured_unsigned"); got < 5 {
-		t.Errorf("secured_unsigned = %d, want 5 and what the kernel tried", got)
+	if got := netlabtest.Counter(t, g, "secured_unsigned"); got < 4 {
+		t.Errorf("secured_unsigned = %d, want 4 and what the kernel tried", got)
+	}
+	if got := netlabtest.Counter(t, g, "secured_unsigned_redirect"); got != 1 {
+		t.Errorf("secured_unsigned_redirect = %d, want 1", got)
 	}
 	own := message(routerLink, ipv6.AllNodes(), head(neighbourAdvertisement, 0x20), routerLink.AsSlice(), linkOption(2))
 	n.must(n.router.SendFrame("lan0", frames.Append(nil, ipv6.MulticastLinkAddr(ipv6.AllNodes()), liar, own)))
@@ -302,5 +308,87 @@ func TestNodesKernelHearsNoDiscoveryOnASecuredLink(t *testing.T) {
 	}
 	if _, err := OpenNode(7, ""); err == nil {
 		t.Error("a link without a name was taken")
+	}
+}
+
+// The kernel's redirects are had to be signed: whole, and each with its link. Those of other links leave as ever.
+func TestRedirectsAreHandedOver(t *testing.T) {
+	n := newNetwork(t)
+	hw := n.meet()
+	g := n.guard()
+	n.must(n.router.AddNeighbour("lan0", nodeAddr, hw))
+	n.must(n.node.AddNeighbour("wl0", routerAddr, must(n.router.Link("lan0")).Hardware))
+	said := message(routerLink, nodeAddr, head(redirect, 0), nodeLink.AsSlice(), farAddr.AsSlice(), linkOption(2))
+	say := func() {
+		if err := n.router.Inject(said, "lan0"); !errors.Is(err, unix.EPERM) { // which is how nftables drops
+			n.must(err)
+		}
+	}
+	say()
+	n.nodeIn.sees(said)
+	n.must(g.SetSecured([]string{"lan0"}))
+	take := func(g *Guard) {
+		t.Helper()
+		select {
+		case got := <-g.Redirects():
+			if got.Link != must(n.router.Link("lan0")).Index || !bytes.Equal(got.Packet, said) {
+				t.Errorf("link %d: %x\nwant %x", got.Link, got.Packet, said)
+			}
+		case <-time.After(netlabtest.Patience):
+			t.Fatalf("no redirect came; %v", g.Reasons())
+		}
+	}
+	say()
+	take(g)
+	if heard := n.fence(); slices.ContainsFunc(heard, func(p []byte) bool { return p[6] == ipv6.ProtoICMPv6 && p[40] == redirect }) {
+		t.Error("it left unsigned, too")
+	}
+	// What nobody takes is counted and lost.
+	for range redirectQueue + 3 {
+		say()
+	}
+	netlabtest.Await(t, "the end of the queue", func() bool { return netlabtest.Counter(t, g, "drop_redirect_queue_full") == 3 })
+	if got := netlabtest.Counter(t, g, "redirects_taken"); got != 1+redirectQueue {
+		t.Errorf("redirects_taken = %d", got)
+	}
+	// The rules that a process leaves serve the next one.
+	n.must(g.Close(true))
+	second := n.guard()
+	say()
+	take(second)
+	if len(second.Reasons()) != 0 {
+		t.Errorf("reasons %v", second.Reasons())
+	}
+}
+
+// Where the kernel can copy nothing, or another program has our group, redirects are kept back all the same, and people
+// are told.
+func TestWithoutCopiesRedirectsAreDropped(t *testing.T) {
+	n := newNetwork(t)
+	var first *redirects
+	n.must(n.router.Do(func() (err error) { first, err = openRedirects(); return err }))
+	defer first.close()
+	hw := n.meet()
+	g := n.guard()
+	if r := g.Reasons(); len(r) != 1 || !strings.Contains(r[0], "redirects") || !strings.Contains(r[0], "group") || g.Redirects() != nil {
+		t.Errorf("reasons %q, channel %v", r, g.Redirects())
+	}
+	n.must(n.router.AddNeighbour("lan0", nodeAddr, hw))
+	n.must(n.node.AddNeighbour("wl0", routerAddr, must(n.router.Link("lan0")).Hardware))
+	n.must(g.SetSecured([]string{"lan0"}))
+	if err := n.router.Inject(message(routerLink, nodeAddr, head(redirect, 0), nodeLink.AsSlice(), farAddr.AsSlice()), "lan0"); !errors.Is(err, unix.EPERM) {
+		n.must(err)
+	}
+	for _, p := range n.fence() {
+		if p[6] == ipv6.ProtoICMPv6 && p[40] == redirect {
+			t.Error("a redirect left")
+		}
+	}
+	if got := netlabtest.Counter(t, g, "secured_unsigned_redirect"); got != 1 {
+		t.Errorf("secured_unsigned_redirect = %d", got)
+	}
+	var none *Guard
+	if none.Redirects() != nil {
+		t.Error("no guard has redirects")
 	}
 }
