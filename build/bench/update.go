@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
@@ -62,7 +61,7 @@ func updates(f *figures, n *network, binary string, oneCPU bool) error {
 	for _, load := range []string{"idle", "flood"} {
 		var flood *flood
 		if load == "flood" {
-			flood = n.flood(256)
+			flood = startFlood(n.nodes, n.access.Hardware, n.keyRequests(256))
 		}
 		answers, echoes, err := n.measure(all)
 		if flood != nil {
@@ -287,41 +286,16 @@ func serveEcho() error {
 	}
 }
 
-// flood is a stream of key requests from many sources that pass every cheap check, so that each costs what it can cost.
-type flood struct {
-	halt  atomic.Bool
-	done  chan error
-	sent  int
-	start time.Time
-}
-
-func (n *network) flood(modulusLen int) *flood {
-	f := &flood{done: make(chan error, 1), start: time.Now()}
+// keyRequests gives requests without end, from many sources, that pass every cheap check, so that each costs what it can cost.
+func (n *network) keyRequests(modulusLen int) func(i int) (ipv6.LinkAddr, []byte) {
 	sources := make([]*node, floodNodes)
 	data := make([]byte, modulusLen)
 	data[1] = 2 // below the modulus; the rest is no right padding
 	for i := range sources {
 		sources[i] = newNode(1<<22+i, n)
 	}
-	go func() {
-		for !f.halt.Load() {
-			m := sources[f.sent%len(sources)]
-			if err := n.nodes.Send(m.Hardware, n.access.Hardware, m.KeyRequest(data)); err != nil {
-				f.done <- err
-				return
-			}
-			f.sent++
-			if ahead := time.Duration(f.sent)*time.Second/floodRate - time.Since(f.start); ahead > time.Millisecond {
-				time.Sleep(ahead)
-			}
-		}
-		f.done <- nil
-	}()
-	return f
-}
-
-func (f *flood) stop() (rate float64, err error) {
-	f.halt.Store(true)
-	err = <-f.done
-	return float64(f.sent) / time.Since(f.start).Seconds(), err
+	return func(i int) (ipv6.LinkAddr, []byte) {
+		m := sources[i%len(sources)]
+		return m.Hardware, m.KeyRequest(data)
+	}
 }
