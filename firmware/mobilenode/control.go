@@ -182,7 +182,8 @@ func (s *controlServer) watch(ctx context.Context, f func()) (lines chan Line, s
 	}
 }
 
-// prepare prepares a move to an access point, and hands on what happens until the node may leave.
+// prepare prepares a move to an access point, and hands on what happens until the node may leave; where it has left too early
+// until its traffic follows.
 func (s *controlServer) prepare(out *json.Encoder, argument string) error {
 	point, err := ParsePoint(argument)
 	if err != nil {
@@ -211,8 +212,8 @@ func (s *controlServer) prepare(out *json.Encoder, argument string) error {
 				return nil
 			case l.Event == fmip.NodeEventStopped.String():
 				return errors.New(l.Detail)
-			case l.Event == fmip.NodeEventAnnounced.String():
-				return errors.New("the node left before the acknowledgement came")
+			case l.Event == fmip.NodeEventBound.String():
+				return nil // it left too early, and the acknowledgement came behind it
 			}
 		case <-ctx.Done():
 			return errors.New("no answer in time")

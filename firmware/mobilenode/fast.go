@@ -77,8 +77,9 @@ func (f *fastNode) do(step func()) {
 
 func (f *fastNode) attached() {
 	f.do(func() {
-		f.secured.arrive()
+		// The announcement first: it is being signed while the rest goes on.
 		f.stepMove(fmip.NodeInput{Kind: fmip.InAttached})
+		f.secured.arrive()
 	})
 }
 
@@ -231,7 +232,7 @@ func (f *fastNode) sendDiscovery(e *fmip.NodeEffect) {
 			f.do(func() { f.keys.step(in) })
 		}
 	}
-	f.do(func() { f.secured.say(send.Input{Octets: e.Packet, LinkDst: e.LinkDst}, then) })
+	f.secured.say(send.Input{Octets: e.Packet, LinkDst: e.LinkDst}, then)
 }
 
 // announcing stands for the event of an announcement that is being signed.

@@ -226,6 +226,32 @@ func TestASecuredMoveWithoutNotice(t *testing.T) {
 	}
 }
 
+// A node that leaves before the acknowledgement has come sends the update again: the move is not as smooth, but its traffic
+// follows, and who asked for it is told so.
+func TestASecuredMoveTooEarly(t *testing.T) {
+	var internet network
+	par, nar, _ := newSecureRouters(t, &internet)
+	par.segment.Drop = func(_, dst ipv6.LinkAddr, packet []byte) bool {
+		var p ipv6.Packet
+		return dst == nodeHW && ipv6.Parse(packet, &p) == ipv6.OK && p.Proto == ipv6.ProtoMobility // no acknowledgement there
+	}
+	h := newSecureHost(t, &internet, nil)
+	h.plug(par)
+	h.await(t, "handover-key")
+	var told []string
+	status, err := mobilenode.Prepare(t.Context(), h.control, nar.point, func(l mobilenode.Line) {
+		if told = append(told, l.Event); l.Event == "fast-update" && len(told) < 4 {
+			h.plug(nar)
+		}
+	})
+	if err != nil || slices.Contains(told, "fast-ack") || !slices.Contains(told, "fast-bound") || status.CareOf != h.careOf(nar) {
+		t.Errorf("%v, told %v, status %+v", err, told, status)
+	}
+	if got := par.forwards(h.careOf(par)); got != h.careOf(nar) {
+		t.Errorf("the old router forwards to %v, want %v", got, h.careOf(nar))
+	}
+}
+
 // What cannot be prepared is said: an access point that nobody knows, one on the same link, a node that is nowhere.
 func TestWhatCannotBePrepared(t *testing.T) {
 	var internet network

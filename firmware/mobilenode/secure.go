@@ -30,6 +30,7 @@ type secured struct {
 	own      map[netip.Addr]bool
 	keyHash  [16]byte
 	workers  chan struct{} // one in it for each RSA operation that goes on
+	signed   chan struct{} // closed when the last signature is made
 
 	left       map[uint64]func(nonce []byte) // what is to be done when a message of ours has left, by cookie
 	lastCookie uint64
@@ -171,7 +172,7 @@ func (s *secured) carryEndpoint(e *send.Effect) {
 		})
 	case send.EffectSign:
 		job, digest := e.Job, e.Digest
-		s.rsa(func() func() {
+		s.sign(func() func() {
 			// SHA-1 because RFC 3971 section 5.2 has it so: a forger would need a second preimage.
 			signature, err := rsa.SignPKCS1v15(nil, s.id.private, crypto.SHA1, digest[:])
 			return func() {
@@ -202,6 +203,19 @@ func (s *secured) carryEndpoint(e *send.Effect) {
 	case send.EffectReport:
 		s.reporter.write(Line{Time: time.Now(), Event: e.Event.Kind.String(), Home: e.Event.Addr, Detail: e.Event.Detail})
 	}
+}
+
+// sign does work beside the loop, in the order in which it comes: the announcement before the solicitation behind it.
+func (s *secured) sign(work func() (then func())) {
+	before, done := s.signed, make(chan struct{})
+	s.signed = done
+	s.beside(func() func() {
+		if before != nil {
+			<-before
+		}
+		defer close(done)
+		return work()
+	})
 }
 
 // rsa does work beside the loop, not much at one time.
@@ -260,8 +274,7 @@ func (s *secured) carryCache(e *neighbor.Effect) {
 			s.transmit(e.LinkDst, e.Packet)
 			return
 		}
-		in := send.Input{Octets: e.Packet, LinkDst: e.LinkDst, Answers: e.Answers, Source: e.Source}
-		s.do(func() { s.say(in, nil) })
+		s.say(send.Input{Octets: e.Packet, LinkDst: e.LinkDst, Answers: e.Answers, Source: e.Source}, nil)
 	case neighbor.EffectEntry:
 		if e.State == neighbor.StateFailed {
 			err = s.parts.Neighbors.RemoveEntry(s.link, e.Addr)
