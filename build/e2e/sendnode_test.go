@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/certpath"
 	"github.com/roamkey/roamkey/ndp/cga"
@@ -175,7 +176,8 @@ type sendNode struct {
 	Hardware    ipv6.LinkAddr
 	Local, Home netip.Addr
 	pair        *rsa.PrivateKey // for handover keys (HK-MN-1)
-	handover    []byte          // the handover key
+	handover    []byte          // the handover key, and its algorithm
+	mac         mobility.FastMAC
 
 	mu       sync.Mutex
 	on       *station // where it is; nil: nowhere
