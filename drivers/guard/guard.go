@@ -14,8 +14,9 @@ const (
 	NodeTable = "roamkey_mn" // of a mobile node, family ip6
 )
 
-// Pair is what a tunnel packet must show to be let in: the source of its outer header (the care-of address) and that of
-// the packet in it (the home address).
+// Pair is what a tunnel packet must show to be let in. Of a binding that is the source of its outer header (the care-of
+// address) and that of the packet in it (the home address). Of a node that has kept its address of another router it is the
+// outer source (that router) and the destination of the packet in it (the node's address).
 type Pair struct{ Outer, Inner netip.Addr }
 
 // Redirect is a redirect of the kernel's, on the link with that index, that was kept from leaving.

@@ -17,7 +17,7 @@ const metaSecPath = 25 // NFT_META_SECPATH: 1 if the packet came through IPsec
 type Guard struct {
 	t *table
 
-	routers, links, tunnels, secured *set // guarded by t.mu
+	routers, links, tunnels, served, secured *set // guarded by t.mu
 
 	redirects *redirects // nil where the kernel cannot copy packets
 
@@ -54,10 +54,11 @@ func open(c *nft) (*Guard, error) {
 		routers: newSet("routers", typeAddr, 16),
 		links:   newSet("links", typeName, unix.IFNAMSIZ),
 		tunnels: newSet("tunnels", typePair, 32),
+		served:  newSet("served", typePair, 32),
 		secured: newSet("secured", typeName, unix.IFNAMSIZ),
 	}
 	g.there = there
-	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels, g.secured}}
+	g.t = &table{name: Table, nft: c, sets: []*set{g.routers, g.links, g.tunnels, g.served, g.secured}}
 	old := 0
 	if there {
 		for _, s := range g.t.sets {
@@ -105,7 +106,7 @@ func (g *Guard) rules() []rule {
 	if !g.checking {
 		return g.base
 	}
-	return sequence(g.base, tunnelRules(g.routers.name, g.tunnels.name))
+	return sequence(g.base, tunnelRules(g.routers.name, g.tunnels.name, g.served.name))
 }
 
 // features is what of nftables a kernel may lack.
@@ -193,10 +194,11 @@ func mobilityRules(f features, links string) []rule {
 	}
 }
 
-// tunnelRules drop tunnel packets to the router that are not of an admitted pair. A fragment does not show what it holds,
+// tunnelRules drop tunnel packets to the router that are not of an admitted pair: of outer and inner source in tunnels, or of
+// outer source and inner destination in served. A fragment does not show what it holds,
 // and the kernel puts it together behind all rules, unless connection tracking does so before them: fragments of tunnel
 // packets that get here are dropped. (A packet too short to show an inner source passes: no tunnel device takes it.)
-func tunnelRules(routers, tunnels string) []rule {
+func tunnelRules(routers, tunnels, served string) []rule {
 	toRouter := []expression{address(first, headerDestination), in(routers)}
 	fragment := func(next byte) rule {
 		return rule{name: "tunnel_fragment", about: "would be put together unchecked",
@@ -204,14 +206,16 @@ func tunnelRules(routers, tunnels string) []rule {
 	}
 	return []rule{
 		fragment(ipv6.ProtoIPv6), fragment(ipv6.ProtoDestination), fragment(ipv6.ProtoRouting), fragment(ipv6.ProtoFragment),
-		{name: "tunnel_source", about: "outer and inner source are no binding",
+		{name: "tunnel_source", about: "neither a binding's nor a served node's",
 			// The protocol comes last: nft aborts when it lists a look into the transport header behind `meta l4proto 41`.
-			match: sequence(toRouter, []expression{
-				address(first, headerSource),
-				payload(second, unix.NFT_PAYLOAD_TRANSPORT_HEADER, headerSource, 16),
-				notIn(tunnels),
-			}, protocol(ipv6.ProtoIPv6))},
+			match: sequence(toRouter, outsidePairs(headerSource, tunnels), outsidePairs(headerDestination, served), protocol(ipv6.ProtoIPv6))},
 	}
+}
+
+// outsidePairs matches tunnel packets whose outer source is not a pair of the set with the address at an offset of the packet
+// in them.
+func outsidePairs(offset uint32, set string) []expression {
+	return []expression{address(first, headerSource), payload(second, unix.NFT_PAYLOAD_TRANSPORT_HEADER, offset, 16), notIn(set)}
 }
 
 // silenceRules drop the Port Unreachable with which a kernel that has tunnel6 loaded answers tunnel packets that none of its
@@ -301,66 +305,6 @@ func (g *Guard) CheckTunnels(on bool) error {
 		return fmt.Errorf("check tunnel packets: %w", explain(err))
 	}
 	return nil
-}
-
-func pairElement(outer, inner netip.Addr) (string, error) {
-	if !ipv6.IsRoutableUnicast(outer) || !ipv6.IsRoutableUnicast(inner) {
-		return "", fmt.Errorf("tunnel from %s for %s: both must be routable unicast addresses", outer, inner)
-	}
-	return string(append(outer.AsSlice(), inner.AsSlice()...)), nil
-}
-
-// AddTunnel admits tunnel packets with this outer and inner source. To add a pair twice is no error.
-func (g *Guard) AddTunnel(outer, inner netip.Addr) error {
-	return g.setTunnel(outer, inner, true)
-}
-
-// RemoveTunnel takes a pair back. To remove one that is not there is no error.
-func (g *Guard) RemoveTunnel(outer, inner netip.Addr) error {
-	return g.setTunnel(outer, inner, false)
-}
-
-func (g *Guard) setTunnel(outer, inner netip.Addr, on bool) error {
-	if g == nil {
-		return nil
-	}
-	e, err := pairElement(outer, inner)
-	if err != nil {
-		return err
-	}
-	g.t.mu.Lock()
-	defer g.t.mu.Unlock()
-	message := uint16(unix.NFT_MSG_NEWSETELEM)
-	switch {
-	case on:
-		g.tunnels.elements[e] = true // and to the kernel even so: it may have lost the pair
-	case g.tunnels.elements[e]:
-		delete(g.tunnels.elements, e)
-		message = unix.NFT_MSG_DELSETELEM
-	default:
-		return nil
-	}
-	return g.t.change(func(tx *transaction) { g.tunnels.change(tx, Table, message, []string{e}) })
-}
-
-// Tunnels lists the pairs that are admitted, in order.
-func (g *Guard) Tunnels() []Pair {
-	if g == nil {
-		return nil
-	}
-	g.t.mu.Lock()
-	defer g.t.mu.Unlock()
-	var all []Pair
-	for e := range g.tunnels.elements {
-		all = append(all, Pair{netip.AddrFrom16([16]byte([]byte(e[:16]))), netip.AddrFrom16([16]byte([]byte(e[16:])))})
-	}
-	slices.SortFunc(all, func(a, b Pair) int {
-		if c := a.Outer.Compare(b.Outer); c != 0 {
-			return c
-		}
-		return a.Inner.Compare(b.Inner)
-	})
-	return all
 }
 
 // Reasons says what the kernel lacks and what that means, a sentence each.

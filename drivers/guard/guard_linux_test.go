@@ -147,10 +147,12 @@ func TestTableReadsWell(t *testing.T) {
 	n.must(g.SetRouters([]netip.Addr{routerAddr}, []string{"lan0"}))
 	n.must(g.CheckTunnels(true))
 	n.must(g.AddTunnel(nodeAddr, homeAddr))
+	n.must(g.AddServed(nodeAddr, farAddr))
 	out := list(t, n)
 	for _, want := range []string{
 		"table ip6 roamkey {", `elements = { "lan0" }`, "elements = { 2001:db8:1::1 }",
-		"elements = { 2001:db8:1::100 . 2001:db8:1::200 }", "ip6 daddr != fe80::/10", "ip6 daddr fe80::/10 iifname @links",
+		"elements = { 2001:db8:1::100 . 2001:db8:1::200 }", "elements = { 2001:db8:1::100 . 2001:db8:2::2 }",
+		"ip6 daddr != fe80::/10", "ip6 daddr fe80::/10 iifname @links",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nft does not show %q:\n%s", want, out)
@@ -185,21 +187,7 @@ func TestOnlyBoundPairsMayTunnel(t *testing.T) {
 	n.must(g.AddTunnel(nodeAddr, homeAddr))
 	n.must(g.AddTunnel(nodeAddr, homeAddr)) // no error
 
-	// The socket stands for the tunnel device: it takes what passes.
-	socket := -1
-	n.must(n.router.Do(func() (err error) {
-		socket, err = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_IPV6)
-		return err
-	}))
-	defer unix.Close(socket)
-	arrived := func() (count int) {
-		for b := make([]byte, 4096); ; count++ {
-			if _, _, err := unix.Recvfrom(socket, b, 0); err != nil {
-				return count
-			}
-		}
-	}
-
+	arrived := n.tunnelDevice()
 	other := netip.MustParseAddr("2001:db8:1::300")
 	good := bindingUpdate(homeAddr, farAddr, netip.Addr{}) // any packet will do
 	bad := bindingUpdate(other, farAddr, netip.Addr{})
@@ -379,17 +367,88 @@ func TestOthersTablesAreNotTouched(t *testing.T) {
 	}
 }
 
+// A node that keeps its address of another router: what comes for it through that router's tunnel may come from anybody.
+func TestOnlyServedPairsMayTunnel(t *testing.T) {
+	n := newNetwork(t)
+	g := n.guard()
+	n.must(g.SetRouters([]netip.Addr{routerAddr}, []string{"lan0"}))
+	n.must(g.CheckTunnels(true))
+	n.must(g.AddServed(nodeAddr, homeAddr))
+	n.must(g.AddServed(nodeAddr, homeAddr)) // no error
+	arrived := n.tunnelDevice()
+	other := netip.MustParseAddr("2001:db8:1::300")
+	inner := func(src, dst netip.Addr) []byte { return bindingUpdate(src, dst, netip.Addr{}) }
+	for _, c := range []struct {
+		name   string
+		packet []byte
+		passes int
+	}{
+		{"from any correspondent", tunnel(nodeAddr, routerAddr, inner(farAddr, homeAddr)), 1},
+		{"from another", tunnel(nodeAddr, routerAddr, inner(other, homeAddr)), 1},
+		{"encapsulation limit", behindLimit(nodeAddr, routerAddr, inner(farAddr, homeAddr)), 1},
+		{"wrong outer source", tunnel(other, routerAddr, inner(farAddr, homeAddr)), 0},
+		{"wrong outer source, encapsulation limit", behindLimit(other, routerAddr, inner(farAddr, homeAddr)), 0},
+		{"wrong inner destination", tunnel(nodeAddr, routerAddr, inner(farAddr, other)), 0},
+		{"to the router itself", tunnel(nodeAddr, routerAddr, inner(farAddr, routerAddr)), 0},
+		{"its address as the inner source", tunnel(nodeAddr, routerAddr, inner(homeAddr, farAddr)), 0},
+		{"outer source and inner destination swapped", tunnel(homeAddr, routerAddr, inner(farAddr, nodeAddr)), 0},
+	} {
+		before := netlabtest.Counter(t, g, "tunnel_source")
+		n.send(c.packet)
+		n.fence()
+		if got := arrived(); got != c.passes {
+			t.Errorf("%s: %d packets passed, want %d", c.name, got, c.passes)
+		}
+		if got := netlabtest.Counter(t, g, "tunnel_source") - before; got != uint64(1-c.passes) {
+			t.Errorf("%s: tunnel_source rose by %d, want %d", c.name, got, 1-c.passes)
+		}
+	}
+	if got, want := g.Served(), []Pair{{nodeAddr, homeAddr}}; !slices.Equal(got, want) || len(g.Tunnels()) != 0 {
+		t.Errorf("served %v, tunnels %v; want %v and none", got, g.Tunnels(), want)
+	}
+	n.must(g.RemoveServed(nodeAddr, homeAddr))
+	n.must(g.RemoveServed(nodeAddr, homeAddr)) // no error
+	n.send(tunnel(nodeAddr, routerAddr, inner(farAddr, homeAddr)))
+	n.fence()
+	if got := arrived(); got != 0 {
+		t.Error("a pair that was removed still passes")
+	}
+}
+
+// tunnelDevice opens a socket at the router that stands for the tunnel device, taking what passes, and gives a count of what
+// came since it was asked last.
+func (n *network) tunnelDevice() (arrived func() int) {
+	n.t.Helper()
+	socket := -1
+	n.must(n.router.Do(func() (err error) {
+		socket, err = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_IPV6)
+		return err
+	}))
+	n.t.Cleanup(func() { unix.Close(socket) })
+	return func() (count int) {
+		for b := make([]byte, 4096); ; count++ {
+			if _, _, err := unix.Recvfrom(socket, b, 0); err != nil {
+				return count
+			}
+		}
+	}
+}
+
 func TestPairsOutliveACrash(t *testing.T) {
 	n := newNetwork(t)
 	first := n.guard()
 	n.must(first.SetRouters([]netip.Addr{routerAddr}, []string{"lan0"}))
 	n.must(first.CheckTunnels(true))
 	n.must(first.AddTunnel(nodeAddr, homeAddr))
+	n.must(first.AddServed(nodeAddr, farAddr))
 	n.must(first.Close(true)) // what a process that died leaves, too
 
 	second := n.guard()
 	if got, want := second.Tunnels(), []Pair{{nodeAddr, homeAddr}}; !slices.Equal(got, want) {
 		t.Errorf("pairs after a crash: %v, want %v", got, want)
+	}
+	if got, want := second.Served(), []Pair{{nodeAddr, farAddr}}; !slices.Equal(got, want) {
+		t.Errorf("served after a crash: %v, want %v", got, want)
 	}
 	if !second.Present() {
 		t.Error("the table is not whole")
@@ -434,6 +493,8 @@ func TestWrongArgumentsChangeNothing(t *testing.T) {
 		g.AddTunnel(nodeAddr, netip.MustParseAddr("ff02::1")),
 		g.AddTunnel(netip.Addr{}, homeAddr),
 		g.RemoveTunnel(nodeAddr, netip.MustParseAddr("192.0.2.1")),
+		g.AddServed(nodeAddr, netip.MustParseAddr("ff02::1")),
+		g.RemoveServed(netip.Addr{}, homeAddr),
 		g.SetRouters([]netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil),
 		g.SetRouters(nil, []string{"a-name-that-is-too-long"}),
 		g.SetRouters(nil, []string{""}),
@@ -442,7 +503,7 @@ func TestWrongArgumentsChangeNothing(t *testing.T) {
 			t.Error("a wrong argument was taken")
 		}
 	}
-	if !g.Present() || len(g.Tunnels()) != 0 {
+	if !g.Present() || len(g.Tunnels())+len(g.Served()) != 0 {
 		t.Error("a wrong argument changed the table")
 	}
 }
@@ -468,10 +529,10 @@ func TestNilGuard(t *testing.T) {
 	var g *Guard
 	var n *Node
 	if err := errors.Join(g.SetRouters(nil, nil), g.AddTunnel(nodeAddr, homeAddr), g.RemoveTunnel(nodeAddr, homeAddr),
-		g.CheckTunnels(true), g.Restore(), g.Close(false), n.Restore(), n.Close(false)); err != nil {
+		g.AddServed(nodeAddr, homeAddr), g.RemoveServed(nodeAddr, homeAddr), g.CheckTunnels(true), g.Restore(), g.Close(false), n.Restore(), n.Close(false)); err != nil {
 		t.Error(err)
 	}
-	if g.Present() || n.Present() || g.Tunnels() != nil || g.Reasons() != nil || n.Reasons() != nil {
+	if g.Present() || n.Present() || g.Tunnels() != nil || g.Served() != nil || g.Reasons() != nil || n.Reasons() != nil {
 		t.Error("a guard that is not there says that it is")
 	}
 	g.Counters(nil)
