@@ -87,6 +87,11 @@ type NodeTunnel interface {
 	// (deprecated, so that no new connection starts from it), and tunnels what is sent from Home back to b.Router. It
 	// replaces an older binding of Home.
 	Bind(b Binding) error
+	// Expect has packets taken for b.Home that b.Router tunnels to b.CareOf already, while all else stays as Bind said: the
+	// router is being told of that address, and what it sends there may be faster than its answer. It replaces what was
+	// expected before, and does nothing where Home is not bound. Bind goes on taking what is under way to the address
+	// before.
+	Expect(b Binding) error
 	// Unbind takes Home off the tunnel device.
 	Unbind(home netip.Addr) error
 	// Describe says what forwards.

@@ -122,7 +122,18 @@ func TestKernelNodeTakesWhatWasUnderWay(t *testing.T) {
 		_, _, err := s.ReadFromUDPAddrPort(make([]byte, 100))
 		return err == nil
 	}
+	n.must(e.Expect(moved)) // nothing is bound yet
 	n.must(e.Bind(bound))
+	if arrives(careOfTwo) {
+		t.Error("a packet arrived by an address that nobody knows")
+	}
+	n.must(e.Expect(moved))
+	n.must(e.Expect(moved))
+	for _, to := range []netip.Addr{careOf, careOfTwo} {
+		if !arrives(to) {
+			t.Errorf("while the other address is expected, a packet to %v did not arrive", to)
+		}
+	}
 	n.must(e.Bind(moved))
 	for _, to := range []netip.Addr{careOf, careOfTwo} {
 		if !arrives(to) {

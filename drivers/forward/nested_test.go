@@ -56,6 +56,21 @@ func TestNodeTakesWhatWasUnderWayToItsLastAddress(t *testing.T) {
 	if got := from(tab, peer, places[2]); got != wrongOuter {
 		t.Errorf("another router's packet to the last place: %v, want %v", got, wrongOuter)
 	}
+	// It expects to be known at another place, by that router alone.
+	tab.expect(Binding{Home: home, Router: peer, CareOf: places[1]})
+	tab.expect(Binding{Home: home, Router: router, CareOf: places[2]})
+	tab.expect(Binding{Home: addr("2001:db8:40::8"), Router: peer, CareOf: places[2]})
+	for j, want := range []reason{passed, passed, wrongOuter} {
+		if got := from(tab, peer, places[j]); got != want {
+			t.Errorf("while place 1 is expected, a packet to place %d: %v, want %v", j, got, want)
+		}
+	}
+	tab.set(Binding{Home: home, Router: peer, CareOf: places[1]}, 1400)
+	for j, want := range []reason{passed, passed, wrongOuter} {
+		if got := from(tab, peer, places[j]); got != want {
+			t.Errorf("bound to place 1, a packet to place %d: %v, want %v", j, got, want)
+		}
+	}
 	tab.remove(home)
 	if got := from(tab, peer, places[0]); got != noBinding {
 		t.Errorf("after the end: %v, want %v", got, noBinding)

@@ -22,7 +22,7 @@ type nodeKernel struct {
 	mu      sync.Mutex
 	bound   ledger
 	tunnels map[ends]*nodeTunnel
-	earlier map[netip.Addr]Binding // by home address: the one before the last, whose packets may still come
+	other   map[netip.Addr]Binding // by home address: whose packets are taken beside those of the binding (Expect)
 	closed  bool
 }
 
@@ -39,7 +39,7 @@ func openNodeKernel(cfg NodeConfig, nl *rtnl.Conn) (*nodeKernel, error) {
 		return nil, err
 	}
 	n := &nodeKernel{
-		nl: nl, guard: cfg.Guard, name: cfg.Device, bound: newLedger(), tunnels: make(map[ends]*nodeTunnel), earlier: make(map[netip.Addr]Binding),
+		nl: nl, guard: cfg.Guard, name: cfg.Device, bound: newLedger(), tunnels: make(map[ends]*nodeTunnel), other: make(map[netip.Addr]Binding),
 		info: Info{Backend: Plain, Device: cfg.Device, MTU: mtu},
 	}
 	// What a node that died left is of no use: nobody knows whether the routers still have it.
@@ -109,7 +109,7 @@ func (n *nodeKernel) Bind(b Binding) error {
 		n.bound.put(b)
 		return nil
 	}
-	failedBefore := n.dropEarlier(b.Home)
+	failedBefore := n.dropOther(b)
 	if err := n.install(b); err != nil {
 		failed := errors.Join(failedBefore, n.release(b))
 		if moved {
@@ -122,7 +122,7 @@ func (n *nodeKernel) Bind(b Binding) error {
 	switch {
 	case moved && old.Router == b.Router:
 		// What the same router sent to the care-of address before may still be under way.
-		n.earlier[b.Home] = old
+		n.other[b.Home] = old
 		return errors.Join(failedBefore, n.withdraw(old))
 	case moved:
 		return errors.Join(failedBefore, n.release(old))
@@ -130,28 +130,50 @@ func (n *nodeKernel) Bind(b Binding) error {
 	return failedBefore
 }
 
-// dropEarlier ends what is still taken of a home address's binding before its last one.
-func (n *nodeKernel) dropEarlier(home netip.Addr) error {
-	old, ok := n.earlier[home]
-	if !ok {
+// dropOther ends what is taken for a home address beside its binding, but for what next takes itself.
+func (n *nodeKernel) dropOther(next Binding) error {
+	old, ok := n.other[next.Home]
+	delete(n.other, next.Home)
+	if !ok || nodeEnds(old) == nodeEnds(next) {
 		return nil
 	}
-	delete(n.earlier, home)
 	return n.refuse(old)
+}
+
+func (n *nodeKernel) Expect(b Binding) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	now, bound := n.bound.byHome[b.Home]
+	if !bound || now.Router != b.Router || nodeEnds(now) == nodeEnds(b) {
+		return nil
+	}
+	failed := n.dropOther(b)
+	_, err := n.admit(b)
+	n.other[b.Home] = b
+	return errors.Join(failed, err)
 }
 
 func nodeEnds(b Binding) ends { return ends{b.CareOf, b.Router} }
 
-func (n *nodeKernel) install(b Binding) error {
+// admit has the packets of b's tunnel taken that are for its home address.
+func (n *nodeKernel) admit(b Binding) (*nodeTunnel, error) {
 	t := n.tunnels[nodeEnds(b)]
 	if t == nil {
 		var err error
 		if t, err = n.addTunnel(nodeEnds(b)); err != nil {
-			return noTunnel(err)
+			return nil, noTunnel(err)
 		}
 	}
 	t.homes[b.Home] = true
-	if err := n.guard.AddHome(t.Name, b.Home); err != nil {
+	return t, n.guard.AddHome(t.Name, b.Home)
+}
+
+func (n *nodeKernel) install(b Binding) error {
+	t, err := n.admit(b)
+	if err != nil {
 		return err
 	}
 	if err := n.nl.AddAddress(t.Index, b.Home); err != nil {
@@ -200,7 +222,7 @@ func (n *nodeKernel) unbind(home netip.Addr) error {
 	if !bound {
 		return nil
 	}
-	return errors.Join(n.dropEarlier(home), n.release(b))
+	return errors.Join(n.dropOther(Binding{Home: home}), n.release(b))
 }
 
 func (n *nodeKernel) Describe() Info {

@@ -87,6 +87,16 @@ func (n *nodeTUN) Bind(b Binding) error {
 	return nil
 }
 
+func (n *nodeTUN) Expect(b Binding) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	n.table.expect(b)
+	return nil
+}
+
 func (n *nodeTUN) Unbind(home netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -24,10 +24,10 @@ type entry struct {
 	home          addr
 	local, remote addr // source and destination of the tunnel packets sent
 
-	// earlier was local before the node moved on: what the same router sent there may still be under way. It is local itself
-	// where there was none.
-	earlier addr
-	mtu     atomic.Uint32
+	// other is local itself, or a further address at which packets are taken: it was local before the node moved on, or will
+	// be when the router knows.
+	other addr
+	mtu   atomic.Uint32
 }
 
 // table holds the bindings by home address. The path of packets takes the read lock once for a batch.
@@ -51,15 +51,25 @@ func (t *table) ends(b Binding) (local, remote netip.Addr) {
 func (t *table) set(b Binding, mtu int) {
 	local, remote := t.ends(b)
 	e := &entry{home: b.Home.As16(), local: local.As16(), remote: remote.As16()}
-	e.earlier = e.local
+	e.other = e.local
 	e.mtu.Store(uint32(mtu))
 	t.mu.Lock()
 	if old := t.entries[e.home]; old != nil && t.side == nodeSide && old.remote == e.remote {
-		if e.earlier = old.local; old.local == e.local {
-			e.earlier = old.earlier
+		if e.other = old.local; old.local == e.local {
+			e.other = old.other
 		}
 	}
 	t.entries[e.home] = e
+	t.mu.Unlock()
+}
+
+// expect takes packets at b's care-of address, too, if they come from the router that b.Home is bound with.
+func (t *table) expect(b Binding) {
+	local, remote := t.ends(b)
+	t.mu.Lock()
+	if e := t.entries[b.Home.As16()]; e != nil && e.remote == remote.As16() {
+		e.other = local.As16()
+	}
 	t.mu.Unlock()
 }
 
@@ -104,7 +114,7 @@ func (t *table) inbound(outerSrc, outerDst *addr, b []byte) reason {
 	if e == nil {
 		return noBinding
 	}
-	if *outerSrc != e.remote || *outerDst != e.local && *outerDst != e.earlier {
+	if *outerSrc != e.remote || *outerDst != e.local && *outerDst != e.other {
 		return wrongOuter
 	}
 	if src == dst || (t.side == routerSide && dst == e.remote) {

@@ -119,9 +119,14 @@ func (x *exchanger) carry(e *lke.Effect) {
 
 // expect opens the node's end of a tunnel while the binding update is still on its way to the router: packets may come
 // back as soon as the acknowledgement. Until then nothing is lost by it, for the address has left the link. Not so with the
-// home agent, which goes on sending to the last care-of address: its tunnel changes with the acknowledgement.
+// home agent, which goes on sending to the last care-of address: its tunnel changes with the acknowledgement, and takes what
+// comes to the new address before.
 func (x *exchanger) expect(e lke.Event) {
-	if e.Kind != lke.EventUpdated || e.Home == x.cfg.HomeAddress || !e.CareOf.IsValid() || e.CareOf == e.Home {
+	if e.Kind != lke.EventUpdated || !e.CareOf.IsValid() || e.CareOf == e.Home {
+		return
+	}
+	if e.Home == x.cfg.HomeAddress {
+		x.expectHome(e.Home, e.Router, e.CareOf)
 		return
 	}
 	x.openTunnel(forward.Binding{Home: e.Home, Router: e.Router, CareOf: e.CareOf, Link: x.parts.Station.Link().Index})

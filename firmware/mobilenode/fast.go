@@ -251,6 +251,9 @@ func (f *fastNode) tell(e fmip.NodeEvent) {
 		return
 	}
 	f.reporter.write(l)
+	if e.Kind == fmip.NodeEventHomeUpdated {
+		f.expectHome(e.Home, e.Router, e.CareOf)
+	}
 }
 
 func (f *fastNode) tellAnnounced() {

@@ -25,3 +25,10 @@ func (n *Node) closeTunnel(home netip.Addr) {
 		n.reporter.complain("close the tunnel of "+home.String(), err)
 	}
 }
+
+// expectHome takes what the home agent may send to a care-of address before its acknowledgement is here.
+func (n *Node) expectHome(home, agent, careOf netip.Addr) {
+	if err := n.parts.Tunnel.Expect(forward.Binding{Home: home, Router: agent, CareOf: careOf, Link: n.parts.Station.Link().Index}); err != nil {
+		n.reporter.complain("open the tunnel from "+agent.String(), err)
+	}
+}

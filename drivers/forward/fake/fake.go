@@ -127,5 +127,8 @@ type Node struct{ Forwarder }
 
 var _ forward.NodeTunnel = (*Node)(nil)
 
+// Expect is nothing to remember.
+func (n *Node) Expect(forward.Binding) error { return nil }
+
 // Close forgets all.
 func (n *Node) Close() error { return n.Forwarder.Close(false) }
