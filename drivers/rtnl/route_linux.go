@@ -14,8 +14,12 @@ import (
 // Route is one of our routes: to a home address through a tunnel device, or a mobile node's default into one.
 type Route struct {
 	Dst    netip.Prefix
-	Device int // index
-	Table  int // 0: main
+	Device int    // index
+	Table  int    // 0: main
+	Metric uint32 // 0: that of this package
+
+	// Unreachable routes have no device: what they lead away is answered with Destination Unreachable.
+	Unreachable bool
 
 	Protocol uint8 // who made it, in a list; what SetRoute makes is ours
 
@@ -43,8 +47,14 @@ func (rt Route) encode(ae *netlink.AttributeEncoder) {
 	if rt.Dst.Bits() > 0 {
 		ae.Bytes(unix.RTA_DST, rt.Dst.Addr().AsSlice())
 	}
-	ae.Uint32(unix.RTA_PRIORITY, Metric)
-	ae.Uint32(unix.RTA_OIF, uint32(rt.Device))
+	metric := rt.Metric
+	if metric == 0 {
+		metric = Metric
+	}
+	ae.Uint32(unix.RTA_PRIORITY, metric)
+	if !rt.Unreachable {
+		ae.Uint32(unix.RTA_OIF, uint32(rt.Device))
+	}
 	if rt.Table >= 256 {
 		ae.Uint32(unix.RTA_TABLE, uint32(rt.Table))
 	}
@@ -63,8 +73,12 @@ func (rt Route) encode(ae *netlink.AttributeEncoder) {
 
 // SetRoute adds rt, or puts it in the place of the route of ours with the same destination.
 func (r *Conn) SetRoute(rt Route) error {
+	typ := uint8(unix.RTN_UNICAST)
+	if rt.Unreachable {
+		typ = unix.RTN_UNREACHABLE
+	}
 	_, err := r.do(unix.RTM_NEWROUTE, netlink.Create|netlink.Replace,
-		rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST), rt.encode)
+		rtMsg(rt.Dst, rt.Table, Protocol, unix.RT_SCOPE_UNIVERSE, typ), rt.encode)
 	if err != nil {
 		return fmt.Errorf("route to %s: %w", rt.Dst, err)
 	}
@@ -127,7 +141,7 @@ func (r *Conn) RoutesOf(protocol uint8) ([]Route, error) {
 }
 
 func parseRoute(b []byte) (Route, error) {
-	rt := Route{Table: int(b[4]), Protocol: b[5]}
+	rt := Route{Table: int(b[4]), Protocol: b[5], Unreachable: b[7] == unix.RTN_UNREACHABLE}
 	dst := netip.IPv6Unspecified()
 	ad, err := netlink.NewAttributeDecoder(b[rtMsgLen:])
 	if err != nil {
@@ -138,7 +152,13 @@ func parseRoute(b []byte) (Route, error) {
 		case unix.RTA_DST:
 			dst = AddrOf(ad.Bytes())
 		case unix.RTA_OIF:
-			rt.Device = int(ad.Uint32())
+			if !rt.Unreachable { // the kernel says that they lead to the loopback device
+				rt.Device = int(ad.Uint32())
+			}
+		case unix.RTA_PRIORITY:
+			if metric := ad.Uint32(); metric != Metric {
+				rt.Metric = metric
+			}
 		case unix.RTA_TABLE:
 			rt.Table = int(ad.Uint32())
 		case unix.RTA_ENCAP:
@@ -225,9 +245,10 @@ func ifAddrMsg(index int) []byte {
 }
 
 // Rule is one of our routing rules. On a mobile node it sends what comes from a home address to the routing table of its
-// tunnel; on a router without a guard such rules hold a tunnel device to its home addresses.
+// tunnel; on a router one does so with what a node sends that has kept its address of another router, and without a guard
+// such rules hold a tunnel device to its home addresses.
 type Rule struct {
-	From     netip.Addr // not valid: any
+	From, To netip.Addr // not valid: any
 	Device   string     // where packets come from; "": anywhere
 	Not      bool       // the rule is for all packets but those
 	Table    int        // 0: drop
@@ -249,6 +270,9 @@ func (ru Rule) head() []byte {
 	if ru.From.IsValid() {
 		b[2] = 128
 	}
+	if ru.To.IsValid() {
+		b[1] = 128
+	}
 	if ru.Table < 256 {
 		b[4] = uint8(ru.Table)
 	}
@@ -265,6 +289,9 @@ func (ru Rule) head() []byte {
 func (ru Rule) encode(ae *netlink.AttributeEncoder) {
 	if ru.From.IsValid() {
 		ae.Bytes(unix.FRA_SRC, ru.From.AsSlice())
+	}
+	if ru.To.IsValid() {
+		ae.Bytes(unix.FRA_DST, ru.To.AsSlice())
 	}
 	if ru.Device != "" {
 		ae.String(unix.FRA_IIFNAME, ru.Device)
@@ -332,6 +359,8 @@ func parseRule(b []byte) (ru Rule, ours bool, err error) {
 		switch ad.Type() {
 		case unix.FRA_SRC:
 			ru.From = AddrOf(ad.Bytes())
+		case unix.FRA_DST:
+			ru.To = AddrOf(ad.Bytes())
 		case unix.FRA_IIFNAME:
 			ru.Device = ad.String()
 		case unix.FRA_TABLE:
@@ -356,6 +385,9 @@ func (ru Rule) String() string {
 	}
 	if ru.From.IsValid() {
 		s += " from " + ru.From.String()
+	}
+	if ru.To.IsValid() {
+		s += " to " + ru.To.String()
 	}
 	if ru.Device != "" {
 		s += " iif " + ru.Device

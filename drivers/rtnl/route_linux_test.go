@@ -53,9 +53,30 @@ func TestRoutesAndRules(t *testing.T) {
 	}
 	must(nl.DeleteRoute(rt))
 
+	// An unreachable route stands in for another to the same address, behind it.
+	spare := rtnl.Route{Dst: rt.Dst, Table: rtnl.HoldTable, Metric: rtnl.Metric + 2, Unreachable: true}
+	must(nl.SetRoute(rt))
+	must(nl.SetRoute(spare))
+	must(nl.SetRoute(spare))
+	both := []rtnl.Route{want, spare}
+	both[1].Protocol = rtnl.Protocol
+	if got := routes(); !slices.Equal(got, both) {
+		t.Errorf("routes %+v, want %+v", got, both)
+	}
+	must(nl.DeleteRoute(rt))
+	if got := routes(); !slices.Equal(got, both[1:]) {
+		t.Errorf("routes %+v, want %+v", got, both[1:])
+	}
+	must(nl.DeleteRoute(routes()[0])) // as it is listed
+	if got := routes(); len(got) != 0 {
+		t.Errorf("routes %+v are left", got)
+	}
+
 	for _, ru := range []rtnl.Rule{
 		{Device: "x0", Not: true, Table: rtnl.HoldTable, Priority: rtnl.HoldPriority},
 		{From: netip.MustParseAddr("2001:db8::1"), Table: 254, Priority: rtnl.RulePriority},
+		{To: netip.MustParseAddr("2001:db8::1"), Device: "x0", Table: 254, Priority: rtnl.RulePriority},
+		{From: netip.MustParseAddr("2001:db8::1"), Device: "x0", Table: 8000, Priority: rtnl.RulePriority},
 		{Device: "x0", Priority: rtnl.DropPriority},
 	} {
 		must(nl.AddRule(ru))
