@@ -62,7 +62,7 @@ type played struct {
 }
 
 func run(ctx context.Context, args []string, text, errs io.Writer) error {
-	d := demo{text: text, moves: []scenario.Protocol{scenario.None, scenario.LKE}}
+	d := demo{text: text, moves: scenario.Protocols()}
 	o := &d.options
 	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	f.SetOutput(errs)
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, text, errs io.Writer) error {
 	f.StringVar(&o.Programs.RoamkeyMN, "roamkey-mn", "bin/roamkey-mn", "path of roamkey-mn")
 	f.StringVar(&o.Programs.Tunnel, "tunnel", "auto", "who tunnels: kernel, tun, or auto")
 	f.StringVar(&d.out, "out", "out", "directory for demo.svg, demo.pcap and the programs' logs")
-	f.Func("moves", "which to show, with commas between: none, lke, fmip, fmip-early\n(default: none,lke)", func(text string) error {
+	f.Func("moves", "which to show, with commas between: none, lke, fmip, fmip-early\n(default: all)", func(text string) error {
 		d.moves = nil
 		for name := range strings.SplitSeq(text, ",") {
 			p := scenario.Protocol(name)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab"
@@ -301,7 +302,10 @@ func (r *run) end(ctx context.Context) error {
 	} else if err := r.noteHandover(); err != nil {
 		return err
 	}
-	for _, p := range []*netlab.Program{r.asking, r.node.Program, r.par.Program, r.nar.Program, r.home} {
+	if err := r.askedToMove(); err != nil {
+		return err
+	}
+	for _, p := range []*netlab.Program{r.node.Program, r.par.Program, r.nar.Program, r.home} {
 		if p == nil {
 			continue
 		}
@@ -318,7 +322,8 @@ func (r *run) noteHandover() error {
 	if err != nil {
 		return fmt.Errorf("ask the old router: %w", err)
 	}
-	for _, h := range s.Handovers {
+	// The latest is the first. A node that left too early tells its router once more, which changes nothing then.
+	for _, h := range slices.Backward(s.Handovers) {
 		if h.Home == r.report.CareOf {
 			r.report.Handover = &h
 			break
