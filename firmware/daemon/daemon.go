@@ -99,6 +99,7 @@ type Daemon struct {
 	received   time.Time               // when the packet that is being handled was read; zero between packets
 	errors     bucket                  // mobility headers that are answered with an error
 	events     bucket                  // events that are logged
+	redirects  bucket                  // redirects that are said
 	told       uint64                  // of counters.unlogged, in the log
 	faults     [mobility.Faults]uint64 // mobility headers that no core owned, by mobility.Fault
 	counters   counters
@@ -126,6 +127,11 @@ type counters struct {
 	unwritten  uint64 // neighbour entries that could not be written
 	foreign    uint64 // mobility headers for somebody else
 	unlogged   uint64 // events that were too many for the log
+
+	redirects          uint64 // redirects of the kernel's that were given to be signed
+	redirectForm       uint64 // those that were none, or not from an address of ours
+	redirectLimited    uint64 // those that were too many
+	redirectUnresolved uint64 // those to hosts whose link-layer address is still to be found out
 }
 
 // Run runs the daemon until ctx ends. stop is asked then how to end; reload gives a value for each reload that is asked for.
@@ -168,7 +174,7 @@ func newDaemon(o Options) *Daemon {
 		stale: make(map[string][]advertise.Record), asked: make(chan func()),
 		endpoints: make(map[uint32]*link), lastOwner: ownerLinks, updated: make(map[netip.Addr]time.Time), context: context.Background(),
 		errors: bucket{rate: 10, burst: 20},
-		events: bucket{rate: 10, burst: 100},
+		events: bucket{rate: 10, burst: 100}, redirects: bucket{rate: 10, burst: 20},
 	}
 	if d.options.Etc == "" {
 		d.options.Etc = "/etc"

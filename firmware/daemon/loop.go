@@ -45,6 +45,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.tick()
 		case a := <-d.asks():
 			d.resolve(a)
+		case r := <-d.guard.Redirects():
+			d.redirect(r)
 		case a := <-d.drained():
 			d.stepFast(fmip.Input{Kind: fmip.InDrained, Home: a})
 		case modifier := <-d.identity.results():
