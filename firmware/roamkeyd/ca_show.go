@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/rsa"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"strings"
@@ -46,7 +44,7 @@ func (p *program) caShow(file string, profile certpath.Profile) error {
 }
 
 // judge tells whether the certificates form the path of a router, or are anchors.
-func (p *program) judge(text []byte, certs []*x509.Certificate, anchors bool, profile certpath.Profile) error {
+func (p *program) judge(text []byte, certs []*certpath.Certificate, anchors bool, profile certpath.Profile) error {
 	now := time.Now()
 	if anchors {
 		list, err := certpath.LoadAnchors(text)
@@ -100,18 +98,18 @@ func (p *program) describeCertificate(der []byte) error {
 }
 
 // describe tells what a certificate says.
-func (p *program) describe(c *x509.Certificate) {
+func (p *program) describe(c *certpath.Certificate) {
 	line := func(head, text string) {
 		p.wrapped(p.stdout, fmt.Sprintf("%-13s", head), strings.Repeat(" ", 13), printable(text))
 	}
 	line("subject", c.Subject.String())
-	if bytes.Equal(c.RawIssuer, c.RawSubject) {
+	if bytes.Equal(c.Issuer, c.Subject) {
 		line("issuer", "itself")
 	} else {
 		line("issuer", c.Issuer.String())
 	}
 	switch {
-	case c.IsCA && bytes.Equal(c.RawIssuer, c.RawSubject):
+	case c.IsCA && bytes.Equal(c.Issuer, c.Subject):
 		line("kind", "trust anchor")
 	case c.IsCA:
 		line("kind", "authority")
@@ -129,12 +127,12 @@ func (p *program) describe(c *x509.Certificate) {
 	default:
 		line("addresses", blocks.Set.String())
 	}
-	kind := c.PublicKeyAlgorithm.String()
-	if key, ok := c.PublicKey.(*rsa.PublicKey); ok {
-		kind = fmt.Sprintf("RSA %d", key.N.BitLen())
+	kind := c.KeyAlgorithm.String()
+	if n := c.KeyBits(); n > 0 {
+		kind = fmt.Sprintf("RSA %d", n)
 	}
 	line("key", kind+", signed with "+c.SignatureAlgorithm.String())
-	line("fingerprint", control.Fingerprint(c.RawSubjectPublicKeyInfo))
+	line("fingerprint", control.Fingerprint(c.SPKI))
 	line("valid", "from "+moment(c.NotBefore)+" until "+moment(c.NotAfter))
 	line("length", fmt.Sprintf("%d octets", len(c.Raw)))
 }

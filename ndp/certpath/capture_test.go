@@ -169,7 +169,7 @@ func TestCapturedCertificateChanged(t *testing.T) {
 // The anchor is named as the captured solicitation names it.
 func TestCapturedAnchorLoads(t *testing.T) {
 	anchors := capturedAnchor(t)
-	if len(anchors) != 1 || anchors[0].Certificate.Subject.CommonName != "ta1" {
+	if len(anchors) != 1 || anchors[0].Certificate.Subject.String() != "CN=ta1" {
 		t.Fatalf("%d anchors", len(anchors))
 	}
 	solicits, _ := captured(t, ndp.TypePathSolicit)

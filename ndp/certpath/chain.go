@@ -2,11 +2,9 @@ package certpath
 
 import (
 	"bytes"
-	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -17,17 +15,17 @@ import (
 )
 
 // Anchor is a trust anchor: an authority's certificate that is trusted because a person said so.
-type Anchor struct{ Certificate *x509.Certificate }
+type Anchor struct{ Certificate *Certificate }
 
 // blocks gives the value of its IP address delegation extension.
 func (a *Anchor) blocks() []byte {
-	value, _, _ := extension(a.Certificate, oidAddressBlocks)
+	value, _, _ := a.Certificate.extension(oidAddressBlocks)
 	return value
 }
 
 // Option gives the Trust Anchor option that names it, by its X.501 name, which all routers have to know.
 func (a *Anchor) Option() []byte {
-	return ndp.TrustAnchor{NameType: ndp.NameX501, Name: a.Certificate.RawSubject}.Append(nil)
+	return ndp.TrustAnchor{NameType: ndp.NameX501, Name: a.Certificate.Subject}.Append(nil)
 }
 
 // LoadAnchors reads trust anchors in PEM: certificates of authorities with an RSA key. Self-signed ones must have signed
@@ -44,12 +42,12 @@ func LoadAnchors(text []byte) ([]Anchor, error) {
 			err = checkExtensions(c)
 		}
 		if err == nil {
-			_, err = rsaKey(c, ndp.MinKeyBits, ndp.MaxKeyBits)
+			_, err = c.rsaKey(ndp.MinKeyBits, ndp.MaxKeyBits)
 		}
 		if err == nil {
 			_, err = RFC3971.addresses(c, everything())
 		}
-		if err == nil && bytes.Equal(c.RawIssuer, c.RawSubject) && !isSelfSigned(c) {
+		if err == nil && bytes.Equal(c.Issuer, c.Subject) && !isSelfSigned(c) {
 			err = ReasonSignature
 		}
 		if err != nil {
@@ -61,17 +59,17 @@ func LoadAnchors(text []byte) ([]Anchor, error) {
 }
 
 // isSelfSigned reports whether c has signed itself.
-func isSelfSigned(c *x509.Certificate) bool {
-	key, ok := c.PublicKey.(*rsa.PublicKey)
-	return ok && bytes.Equal(c.RawIssuer, c.RawSubject) && RFC3971.checkSignature(c, key) == nil
+func isSelfSigned(c *Certificate) bool {
+	key, err := c.rsaKey(ndp.MinKeyBits, ndp.MaxKeyBits)
+	return err == nil && bytes.Equal(c.Issuer, c.Subject) && RFC3971.checkSignature(c, key) == nil
 }
 
 // Certificates reads certificates in PEM, as many as a path with its anchor can have or anchors there can be.
-func Certificates(text []byte) ([]*x509.Certificate, error) { return readPEM(text, MaxAnchors) }
+func Certificates(text []byte) ([]*Certificate, error) { return readPEM(text, MaxAnchors) }
 
 // readPEM reads up to most certificates.
-func readPEM(text []byte, most int) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
+func readPEM(text []byte, most int) ([]*Certificate, error) {
+	var certs []*Certificate
 	for {
 		block, rest := pem.Decode(text)
 		if block == nil {
@@ -80,7 +78,7 @@ func readPEM(text []byte, most int) ([]*x509.Certificate, error) {
 		if text = rest; block.Type != "CERTIFICATE" {
 			continue
 		}
-		c, err := parse(block.Bytes)
+		c, err := ParseCertificate(block.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("certificate %d of the file: %w", len(certs)+1, err)
 		}
@@ -120,10 +118,10 @@ func LoadChain(text []byte, profile Profile) (Chain, error) {
 		return Chain{}, err
 	}
 	top := order[0]
-	c := Chain{AnchorName: top.RawIssuer, AnchorKeyID: top.AuthorityKeyId}
+	c := Chain{AnchorName: top.Issuer, AnchorKeyID: top.AuthorityKeyID}
 	o := Options{Profile: profile, MaxBits: ndp.MaxKeyBits}
 	if isSelfSigned(top) {
-		c.HasAnchor, c.AnchorKeyID = true, top.SubjectKeyId
+		c.HasAnchor, c.AnchorKeyID = true, top.SubjectKeyID
 		if order = order[1:]; len(order) == 0 {
 			return Chain{}, errors.New("only an anchor in it, no certificate of a router: make one with roamkeyd ca router")
 		}
@@ -145,10 +143,10 @@ func LoadChain(text []byte, profile Profile) (Chain, error) {
 
 // verifyHeadless verifies what there is of a path whose anchor is not at hand: nothing tells whether that has signed the first
 // certificate.
-func (o *Options) verifyHeadless(order []*x509.Certificate) (Path, error) {
+func (o *Options) verifyHeadless(order []*Certificate) (Path, error) {
 	top := order[0]
 	set, err := o.Profile.addresses(top, everything())
-	value, _, _ := extension(top, oidAddressBlocks)
+	value, _, _ := top.extension(oidAddressBlocks)
 	if blocks, _ := ParseAddressBlocks(value); err == nil && blocks.Set.IsEmpty() {
 		err = errors.New("it has the addresses of its issuer: put the anchor's certificate into the file, too")
 	}
@@ -158,7 +156,7 @@ func (o *Options) verifyHeadless(order []*x509.Certificate) (Path, error) {
 		err = checkExtensions(top)
 	}
 	if err == nil {
-		a.key, err = rsaKey(top, ndp.MinKeyBits, ndp.MaxKeyBits)
+		a.key, err = top.rsaKey(ndp.MinKeyBits, ndp.MaxKeyBits)
 	}
 	if err == nil {
 		if last {
@@ -179,8 +177,8 @@ func (o *Options) verifyHeadless(order []*x509.Certificate) (Path, error) {
 }
 
 // orderPath gives certificates of one path in their order from the top, each of them once.
-func orderPath(certs []*x509.Certificate) ([]*x509.Certificate, error) {
-	var order []*x509.Certificate
+func orderPath(certs []*Certificate) ([]*Certificate, error) {
+	var order []*Certificate
 	for _, c := range certs {
 		if c.IsCA {
 			continue
@@ -196,7 +194,7 @@ func orderPath(certs []*x509.Certificate) ([]*x509.Certificate, error) {
 		}
 		return nil, errors.New("no certificate of a router in it: make one with roamkeyd ca router")
 	}
-	left := make([]*x509.Certificate, 0, len(certs))
+	left := make([]*Certificate, 0, len(certs))
 	for _, c := range certs {
 		if c != order[0] {
 			left = append(left, c)
@@ -206,7 +204,7 @@ func orderPath(certs []*x509.Certificate) ([]*x509.Certificate, error) {
 	for cert := order[0]; len(left) > 0; {
 		found := -1
 		for i, c := range left {
-			if bytes.Equal(cert.RawIssuer, c.RawSubject) && namesKeyOf(cert, c) {
+			if bytes.Equal(cert.Issuer, c.Subject) && namesKeyOf(cert, c) {
 				found = i
 				break
 			}
@@ -215,11 +213,11 @@ func orderPath(certs []*x509.Certificate) ([]*x509.Certificate, error) {
 			return nil, fmt.Errorf("the certificate of %q is not on the way from the anchor to the router: remove it", left[0].Subject)
 		}
 		cert = left[found]
-		order = append([]*x509.Certificate{cert}, order...)
+		order = append([]*Certificate{cert}, order...)
 		left = append(left[:found], left[found+1:]...)
 	}
 	for _, c := range order[1:] {
-		if bytes.Equal(c.RawSubject, order[0].RawIssuer) {
+		if bytes.Equal(c.Subject, order[0].Issuer) {
 			return nil, fmt.Errorf("%q and %q issued each other: this path comes from no anchor", c.Subject, order[0].Subject)
 		}
 	}

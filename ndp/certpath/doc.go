@@ -1,7 +1,8 @@
 // Package certpath is the authorization of routers: certificates with IP addresses (RFC 3779) under the profile of SEND (RFC
 // 6494, or the older one of RFC 3971), certification paths from a configured trust anchor to a router's key, and Authorization
-// Delegation Discovery (RFC 3971 section 6), by which a host asks for such a path and a router answers. It is the one place
-// that uses crypto/x509.
+// Delegation Discovery (RFC 3971 section 6), by which a host asks for such a path and a router answers.
+// Certificates are read and written here, and not by crypto/x509, which would be a tenth of the program: RSA keys alone, and
+// no more of RFC 5280 than these certificates need.
 //
 // # Verifying
 //
@@ -11,9 +12,9 @@
 // cannot be written down. What is found is a [Path]: the key, and the prefixes that its owner may advertise. Each failure is a
 // [Reason], which errors.Is finds in the error and under which it is counted.
 //
-// The path is verified here and not by x509's Verify: that one refuses SHA-1, which old installations of SEND have, refuses
-// the addresses as an unknown critical extension, tells its failures apart only by text, and looks for other ways to the
-// anchor where one is given. The tests hold the two against each other.
+// x509's Verify would not do either: it refuses SHA-1, which old installations of SEND have, refuses the addresses as an
+// unknown critical extension, tells its failures apart only by text, and looks for other ways to the anchor where one is
+// given. The tests hold against it what is read, made and verified here.
 //
 // # Discovery
 //

@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
-	encoding "encoding/asn1"
 	"io"
 	"time"
 
@@ -14,25 +13,17 @@ import (
 	"github.com/roamkey/roamkey/ndp"
 )
 
-// Certificates are written here rather than by crypto/x509, of which CreateCertificate is 200 KB in a router's flash.
-
-var (
-	oidSHA256WithRSA  = encoding.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}
-	oidCommonName     = encoding.ObjectIdentifier{2, 5, 4, 3}
-	oidSubjectKeyID   = encoding.ObjectIdentifier{2, 5, 29, 14}
-	oidAuthorityKeyID = encoding.ObjectIdentifier{2, 5, 29, 35}
-)
-
 // contents is a certificate that is to be signed (RFC 5280 section 4.1).
 type contents struct {
 	serial          []byte // big-endian, positive, in its shortest form
 	issuer, subject []byte // names, DER
 	from, until     time.Time
 	spki            []byte
+	addresses       []byte // blocks, DER
 	extensions      []func(b *cryptobyte.Builder)
 }
 
-// contents gives what all certificates of this package have: names, times, key, its identifier, addresses.
+// contents gives what all certificates of this package have: names, times, key, addresses.
 func (r Request) contents(rand io.Reader, key *rsa.PublicKey) (*contents, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
@@ -47,7 +38,7 @@ func (r Request) contents(rand io.Reader, key *rsa.PublicKey) (*contents, error)
 	if err != nil {
 		return nil, err
 	}
-	c := &contents{serial: make([]byte, 16), from: r.NotBefore.UTC(), until: r.NotAfter.UTC(), spki: spki}
+	c := &contents{serial: make([]byte, 16), from: r.NotBefore.UTC(), until: r.NotAfter.UTC(), spki: spki, addresses: addresses}
 	if _, err := io.ReadFull(rand, c.serial); err != nil {
 		return nil, err
 	}
@@ -55,8 +46,6 @@ func (r Request) contents(rand io.Reader, key *rsa.PublicKey) (*contents, error)
 	if c.subject, err = commonName(r.Name); err != nil {
 		return nil, err
 	}
-	c.add(oidSubjectKeyID, false, func(b *cryptobyte.Builder) { b.AddASN1OctetString(keyID(spki)) })
-	c.add(oidAddressBlocks, true, func(b *cryptobyte.Builder) { b.AddBytes(addresses) })
 	return c, nil
 }
 
@@ -66,7 +55,7 @@ func commonName(name string) ([]byte, error) {
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) {
 			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(oidCommonName)
+				addOID(b, oidCommonName)
 				b.AddASN1(asn1.PrintableString, func(b *cryptobyte.Builder) { b.AddBytes([]byte(name)) })
 			})
 		})
@@ -75,10 +64,10 @@ func commonName(name string) ([]byte, error) {
 }
 
 // add adds an extension.
-func (c *contents) add(oid encoding.ObjectIdentifier, critical bool, value func(b *cryptobyte.Builder)) {
+func (c *contents) add(oid OID, critical bool, value func(b *cryptobyte.Builder)) {
 	c.extensions = append(c.extensions, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1ObjectIdentifier(oid)
+			addOID(b, oid)
 			if critical {
 				b.AddASN1Boolean(true)
 			}
@@ -92,6 +81,20 @@ func (c *contents) addKeyUsage(unused, bits uint8) {
 	c.add(oidKeyUsage, true, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.BIT_STRING, func(b *cryptobyte.Builder) { b.AddBytes([]byte{unused, bits}) })
 	})
+}
+
+// addLast adds what all certificates have behind their other extensions: identifiers of their key and of the issuer's, nil for
+// their own, and the addresses.
+func (c *contents) addLast(issuerKeyID []byte) {
+	c.add(oidSubjectKeyID, false, func(b *cryptobyte.Builder) { b.AddASN1OctetString(keyID(c.spki)) })
+	if issuerKeyID != nil {
+		c.add(oidAuthorityKeyID, false, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(issuerKeyID) })
+			})
+		})
+	}
+	c.add(oidAddressBlocks, true, func(b *cryptobyte.Builder) { b.AddBytes(c.addresses) })
 }
 
 // sign gives the certificate, signed by sha256WithRSAEncryption (RFC 6485 section 2).
@@ -138,7 +141,7 @@ func (c *contents) write(b *cryptobyte.Builder) {
 
 func addAlgorithm(b *cryptobyte.Builder) {
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(oidSHA256WithRSA)
+		addOID(b, oidSHA256WithRSA)
 		b.AddASN1NULL()
 	})
 }

@@ -54,7 +54,13 @@ type node struct {
 	key  *rsa.PrivateKey
 }
 
-func (n node) anchors() []certpath.Anchor { return []certpath.Anchor{{Certificate: n.cert}} }
+func (n node) anchors() []certpath.Anchor {
+	cert, err := certpath.ParseCertificate(n.cert.Raw)
+	if err != nil {
+		panic(err)
+	}
+	return []certpath.Anchor{{Certificate: cert}}
+}
 
 // addressBlocks gives the extension for prefixes, "inherit" for none.
 func addressBlocks(t testing.TB, list ...netip.Prefix) pkix.Extension {
@@ -80,12 +86,18 @@ func newAnchor(t testing.TB, name string) node {
 	return node{read(t, der), key}
 }
 
+// read gives a certificate as x509 reads it, which is as it is read here.
 func read(t testing.TB, der []byte) *x509.Certificate {
 	t.Helper()
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
+	ours, err := certpath.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agree(t, ours, cert)
 	return cert
 }
 

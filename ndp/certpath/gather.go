@@ -135,7 +135,7 @@ func (c *Client) certificate(now, wall time.Time, p *ipv6.Packet, m *ndp.PathAdv
 		c.count.verifyLimited++
 		return
 	}
-	der = bytes.Clone(der) // the packet is not ours, and x509 refers to what it has read
+	der = bytes.Clone(der) // the packet is not ours, and a certificate refers to what it was read from
 	o := c.options
 	o.At = wall
 	link, err := c.verify(&o, g, number, m.All, der)
@@ -164,7 +164,7 @@ var errAboveMissing = errors.New("the certificate above it has not come yet")
 
 // verify verifies a certificate under an anchor, if it is the topmost one, or under one that was verified.
 func (c *Client) verify(o *Options, g *gathering, number, all uint16, der []byte) (*authority, error) {
-	cert, err := parse(der)
+	cert, err := ParseCertificate(der)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func (c *Client) verify(o *Options, g *gathering, number, all uint16, der []byte
 	err = errAboveMissing
 	if g != nil {
 		for _, v := range g.verified {
-			if v.number != number+1 || !bytes.Equal(v.link.cert.RawSubject, cert.RawIssuer) {
+			if v.number != number+1 || !bytes.Equal(v.link.cert.Subject, cert.Issuer) {
 				continue
 			}
 			var link *authority

@@ -38,10 +38,11 @@ func NewAnchor(rand io.Reader, key *rsa.PrivateKey, r Request) ([]byte, error) {
 		return nil, err
 	}
 	c.issuer = c.subject
+	c.addKeyUsage(1, 0x06) // keyCertSign, cRLSign
 	c.add(oidBasicConstraints, true, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Boolean(true) })
 	})
-	c.addKeyUsage(1, 0x06) // keyCertSign, cRLSign
+	c.addLast(nil)
 	return c.sign(key)
 }
 
@@ -50,7 +51,7 @@ func NewAnchor(rand io.Reader, key *rsa.PrivateKey, r Request) ([]byte, error) {
 // refuses prefixes that the anchor has not, a time that the anchor's certificate does not cover, and a certificate that would
 // not fit in one message.
 func NewRouterCertificate(rand io.Reader, anchor Anchor, signer *rsa.PrivateKey, key *rsa.PublicKey, r Request) ([]byte, error) {
-	if public, ok := anchor.Certificate.PublicKey.(*rsa.PublicKey); !ok || !signer.PublicKey.Equal(public) {
+	if public, err := anchor.Certificate.rsaKey(ndp.MinKeyBits, ndp.MaxKeyBits); err != nil || !signer.PublicKey.Equal(public) {
 		return nil, errors.New("the key is not that of the trust anchor's certificate")
 	}
 	if signer.PublicKey.Equal(key) {
@@ -63,21 +64,17 @@ func NewRouterCertificate(rand io.Reader, anchor Anchor, signer *rsa.PrivateKey,
 	if err != nil {
 		return nil, err
 	}
-	c.issuer = anchor.Certificate.RawSubject
+	c.issuer = anchor.Certificate.Subject
 	c.addKeyUsage(7, 0x80) // digitalSignature
 	c.add(oidExtKeyUsage, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			// No purpose of a proxy (RFC 6496): Roamkey signs in nobody else's name.
 			for _, oid := range PurposeRouter.oids() {
-				b.AddASN1ObjectIdentifier(oid)
+				addOID(b, oid)
 			}
 		})
 	})
-	c.add(oidAuthorityKeyID, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(anchor.Certificate.SubjectKeyId) })
-		})
-	})
+	c.addLast(anchor.Certificate.SubjectKeyID)
 	der, err := c.sign(signer)
 	if err != nil {
 		return nil, err

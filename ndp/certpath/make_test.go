@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"strings"
 	"testing"
 	"time"
@@ -73,5 +75,40 @@ func TestMakeTimesAndNumbers(t *testing.T) {
 	}
 	if a.KeyUsage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign || !a.IsCA || a.MaxPathLen != -1 || a.CheckSignatureFrom(a) != nil {
 		t.Errorf("%+v", a)
+	}
+}
+
+// x509's own CreateCertificate, asked for the same, gives the same octets.
+func TestMadeAsByX509(t *testing.T) {
+	anchorKey, routerKey := keyOf(t, "anchor"), keyOf(t, "router")
+	r := certpath.Request{Name: "Roamkey anchor 1", Prefixes: site, NotBefore: wall, NotAfter: wall.AddDate(100, 0, 0)}
+	made, err := certpath.NewAnchor(rand.Reader, anchorKey, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchor := node{read(t, made), anchorKey}
+	template := &x509.Certificate{
+		SerialNumber: anchor.cert.SerialNumber, Subject: pkix.Name{CommonName: r.Name}, NotBefore: r.NotBefore, NotAfter: r.NotAfter,
+		IsCA: true, BasicConstraintsValid: true, MaxPathLen: -1, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		SubjectKeyId: certpath.KeyID(spki(t, &anchorKey.PublicKey)), SignatureAlgorithm: x509.SHA256WithRSA,
+		ExtraExtensions: []pkix.Extension{addressBlocks(t, site...)},
+	}
+	theirs, err := x509.CreateCertificate(rand.Reader, template, template, &anchorKey.PublicKey, anchorKey)
+	if err != nil || !bytes.Equal(made, theirs) {
+		t.Errorf("%v\nthe anchor's %x\nx509 makes   %x", err, made, theirs)
+	}
+	r = certpath.Request{Name: "router (1)", NotBefore: wall, NotAfter: wall.AddDate(1, 0, 0)}
+	if made, err = certpath.NewRouterCertificate(rand.Reader, anchor.anchors()[0], anchorKey, &routerKey.PublicKey, r); err != nil {
+		t.Fatal(err)
+	}
+	template = &x509.Certificate{
+		SerialNumber: read(t, made).SerialNumber, Subject: pkix.Name{CommonName: r.Name}, NotBefore: r.NotBefore, NotAfter: r.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, UnknownExtKeyUsage: []asn1.ObjectIdentifier{oidSend},
+		SubjectKeyId: certpath.KeyID(spki(t, &routerKey.PublicKey)), SignatureAlgorithm: x509.SHA256WithRSA,
+		ExtraExtensions: []pkix.Extension{addressBlocks(t)},
+	}
+	theirs, err = x509.CreateCertificate(rand.Reader, template, anchor.cert, &routerKey.PublicKey, anchorKey)
+	if err != nil || !bytes.Equal(made, theirs) {
+		t.Errorf("%v\nthe router's %x\nx509 makes   %x", err, made, theirs)
 	}
 }

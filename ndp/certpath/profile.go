@@ -2,17 +2,12 @@ package certpath
 
 import (
 	"bytes"
-	"crypto/rsa"
 	"crypto/sha1"
-	"crypto/x509"
-	"encoding/asn1"
 	"fmt"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
-	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
-
-	"github.com/roamkey/roamkey/ndp"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Profile says what a certificate has to look like.
@@ -71,76 +66,25 @@ func (p Purpose) String() string {
 // firstPurpose is the last arc of id-kp-sendRouter; the others follow it.
 const firstPurpose = 23
 
-// Object identifiers.
-var (
-	oidKeyPurpose       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3} // RFC 5280 section 4.2.1.12; purposes are below it
-	oidAddressBlocks    = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 7}
-	oidKeyUsage         = asn1.ObjectIdentifier{2, 5, 29, 15}
-	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
-	oidPolicies         = asn1.ObjectIdentifier{2, 5, 29, 32}
-	oidExtKeyUsage      = asn1.ObjectIdentifier{2, 5, 29, 37}
-)
-
-func (p Purpose) oids() []asn1.ObjectIdentifier {
-	var oids []asn1.ObjectIdentifier
+func (p Purpose) oids() []OID {
+	var oids []OID
 	for i := range purposeNames {
 		if p&(1<<i) != 0 {
-			oids = append(oids, slices.Concat(oidKeyPurpose, asn1.ObjectIdentifier{firstPurpose + i}))
+			oids = append(oids, oidKeyPurpose+OID(rune(firstPurpose+i)))
 		}
 	}
 	return oids
 }
 
 // Purposes gives the key purposes of SEND that cert names. Any extended key usage is none of them.
-func Purposes(cert *x509.Certificate) Purpose {
+func Purposes(cert *Certificate) Purpose {
 	var found Purpose
-	for _, oid := range cert.UnknownExtKeyUsage {
-		n := len(oid) - 1
-		if n == len(oidKeyPurpose) && oid[:n].Equal(oidKeyPurpose) {
-			if i := oid[n] - firstPurpose; i >= 0 && i < len(purposeNames) {
-				found |= 1 << i
-			}
+	for i := range purposeNames {
+		if p := Purpose(1 << i); slices.Contains(cert.KeyPurposes, p.oids()[0]) {
+			found |= p
 		}
 	}
 	return found
-}
-
-// extension tells whether cert has an extension, and whether it is critical. x509 refuses two of a kind.
-func extension(cert *x509.Certificate, oid asn1.ObjectIdentifier) (value []byte, critical, found bool) {
-	for i := range cert.Extensions {
-		if e := &cert.Extensions[i]; e.Id.Equal(oid) {
-			return e.Value, e.Critical, true
-		}
-	}
-	return nil, false, false
-}
-
-// parse reads one certificate of version 3.
-func parse(der []byte) (*x509.Certificate, error) {
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ReasonParse, err)
-	}
-	if cert.Version != 3 {
-		return nil, fmt.Errorf("%w: version %d", ReasonParse, cert.Version)
-	}
-	return cert, nil
-}
-
-// rsaKey gives the RSA key of cert, if its modulus has from least to most bits.
-func rsaKey(cert *x509.Certificate, least, most int) (*rsa.PublicKey, error) {
-	key, ok := cert.PublicKey.(*rsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("%w (%v)", ReasonKeyType, cert.PublicKeyAlgorithm)
-	}
-	// The bounds of ParseSPKI hold in any case: work grows with modulus and exponent, and certificates come from anybody.
-	if _, _, err := ndp.ParseSPKI(cert.RawSubjectPublicKeyInfo); err != nil {
-		return nil, fmt.Errorf("%w: %w", ReasonKeySize, err)
-	}
-	if n := key.N.BitLen(); n < least || n > most {
-		return nil, fmt.Errorf("%w: %d bits, taken are %d to %d", ReasonKeySize, n, least, most)
-	}
-	return key, nil
 }
 
 // keyID gives the 160-bit key identifier of a public key: SHA-1 over its BIT STRING, without the octet that tells the unused
@@ -148,8 +92,8 @@ func rsaKey(cert *x509.Certificate, least, most int) (*rsa.PublicKey, error) {
 func keyID(spki []byte) []byte {
 	input := cryptobyte.String(spki)
 	var info, key cryptobyte.String
-	if !input.ReadASN1(&info, cbasn1.SEQUENCE) || !info.SkipASN1(cbasn1.SEQUENCE) ||
-		!info.ReadASN1(&key, cbasn1.BIT_STRING) || !key.Skip(1) {
+	if !input.ReadASN1(&info, asn1.SEQUENCE) || !info.SkipASN1(asn1.SEQUENCE) ||
+		!info.ReadASN1(&key, asn1.BIT_STRING) || !key.Skip(1) {
 		return nil
 	}
 	id := sha1.Sum(key)
@@ -158,61 +102,64 @@ func keyID(spki []byte) []byte {
 
 // checkExtensions refuses critical extensions that are not processed here. A certificate policy restricts nothing as long as
 // nobody demands one.
-func checkExtensions(cert *x509.Certificate) error {
+func checkExtensions(cert *Certificate) error {
 	for i := range cert.Extensions {
 		e := &cert.Extensions[i]
-		if e.Critical && !e.Id.Equal(oidAddressBlocks) && !e.Id.Equal(oidKeyUsage) && !e.Id.Equal(oidBasicConstraints) &&
-			!e.Id.Equal(oidPolicies) && !e.Id.Equal(oidExtKeyUsage) {
-			return fmt.Errorf("%w (%v)", ReasonCritical, e.Id)
+		switch e.ID {
+		case oidAddressBlocks, oidKeyUsage, oidBasicConstraints, oidPolicies, oidExtKeyUsage:
+		default:
+			if e.Critical {
+				return fmt.Errorf("%w (%v)", ReasonCritical, e.ID)
+			}
 		}
 	}
 	return nil
 }
 
 // checkAuthority checks that cert may issue others (RFC 6487 section 4.8; RFC 5280 section 6.1.4, k and n).
-func (p Profile) checkAuthority(cert *x509.Certificate) error {
-	_, critical, _ := extension(cert, oidBasicConstraints)
-	if !cert.BasicConstraintsValid || !cert.IsCA || p == RFC6494 && !critical {
+func (p Profile) checkAuthority(cert *Certificate) error {
+	_, critical, _ := cert.extension(oidBasicConstraints)
+	if !cert.IsCA || p == RFC6494 && !critical {
 		return ReasonNoAuthority
 	}
-	_, critical, found := extension(cert, oidKeyUsage)
-	if found && cert.KeyUsage&x509.KeyUsageCertSign == 0 {
+	_, critical, found := cert.extension(oidKeyUsage)
+	if found && cert.KeyUsage&UsageCertSign == 0 {
 		return fmt.Errorf("%w: an authority may not sign certificates", ReasonKeyUsage)
 	}
 	if p == RFC3971 {
 		return nil
 	}
-	if !found || !critical || cert.KeyUsage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign {
+	if !found || !critical || cert.KeyUsage != UsageCertSign|UsageCRLSign {
 		return fmt.Errorf("%w: an authority's has keyCertSign and cRLSign alone, and is critical", ReasonKeyUsage)
 	}
 	if cert.MaxPathLen >= 0 {
 		return fmt.Errorf("%w: a path length constraint", ReasonProfile)
 	}
-	if _, _, found := extension(cert, oidExtKeyUsage); found {
+	if _, _, found := cert.extension(oidExtKeyUsage); found {
 		return fmt.Errorf("%w: an authority with key purposes", ReasonProfile)
 	}
 	return nil
 }
 
 // checkEnd checks that cert is that of a node with the purposes wanted (RFC 6494 section 7, RFC 6487 section 4.8).
-func (p Profile) checkEnd(cert *x509.Certificate, wanted Purpose) (Purpose, error) {
-	_, _, found := extension(cert, oidBasicConstraints)
+func (p Profile) checkEnd(cert *Certificate, wanted Purpose) (Purpose, error) {
+	_, _, found := cert.extension(oidBasicConstraints)
 	if cert.IsCA {
 		return 0, ReasonAuthority
 	}
 	if found && p == RFC6494 {
 		return 0, fmt.Errorf("%w: basic constraints in a node's certificate", ReasonProfile)
 	}
-	_, critical, found := extension(cert, oidKeyUsage)
+	_, critical, found := cert.extension(oidKeyUsage)
 	switch {
-	case p == RFC6494 && (!found || !critical || cert.KeyUsage != x509.KeyUsageDigitalSignature):
+	case p == RFC6494 && (!found || !critical || cert.KeyUsage != UsageDigitalSignature):
 		return 0, fmt.Errorf("%w: a node's has digitalSignature alone, and is critical", ReasonKeyUsage)
-	case found && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+	case found && cert.KeyUsage&UsageDigitalSignature == 0:
 		return 0, fmt.Errorf("%w: the key may not sign messages", ReasonKeyUsage)
 	}
-	_, critical, found = extension(cert, oidExtKeyUsage)
+	_, critical, found = cert.extension(oidExtKeyUsage)
 	purposes := Purposes(cert)
-	if p == RFC3971 && (!found || purposes == 0 && slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny)) {
+	if p == RFC3971 && (!found || purposes == 0 && slices.Contains(cert.KeyPurposes, oidAnyPurpose)) {
 		return wanted, nil // from before there were purposes
 	}
 	switch {
@@ -227,24 +174,24 @@ func (p Profile) checkEnd(cert *x509.Certificate, wanted Purpose) (Purpose, erro
 }
 
 // checkKeyIDs compares key identifiers with the keys and with the issuer (RFC 6487 sections 4.8.2 and 4.8.3).
-func (p Profile) checkKeyIDs(cert, issuer *x509.Certificate) error {
-	if p == RFC6494 && !bytes.Equal(cert.SubjectKeyId, keyID(cert.RawSubjectPublicKeyInfo)) {
+func (p Profile) checkKeyIDs(cert, issuer *Certificate) error {
+	if p == RFC6494 && !bytes.Equal(cert.SubjectKeyID, keyID(cert.SPKI)) {
 		return fmt.Errorf("%w: subject key identifier", ReasonKeyID)
 	}
-	if !namesKeyOf(cert, issuer) || p == RFC6494 && len(cert.AuthorityKeyId) == 0 {
+	if !namesKeyOf(cert, issuer) || p == RFC6494 && len(cert.AuthorityKeyID) == 0 {
 		return fmt.Errorf("%w: authority key identifier", ReasonKeyID)
 	}
 	return nil
 }
 
 // namesKeyOf reports whether the authority key identifier of cert, if both have one, is the key identifier of issuer.
-func namesKeyOf(cert, issuer *x509.Certificate) bool {
-	return len(cert.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, issuer.SubjectKeyId)
+func namesKeyOf(cert, issuer *Certificate) bool {
+	return len(cert.AuthorityKeyID) == 0 || len(issuer.SubjectKeyID) == 0 || bytes.Equal(cert.AuthorityKeyID, issuer.SubjectKeyID)
 }
 
 // Addresses gives what the IP address delegation extension of cert says, and false if it has none.
-func Addresses(cert *x509.Certificate) (AddressBlocks, bool, error) {
-	value, _, found := extension(cert, oidAddressBlocks)
+func Addresses(cert *Certificate) (AddressBlocks, bool, error) {
+	value, _, found := cert.extension(oidAddressBlocks)
 	if !found {
 		return AddressBlocks{}, false, nil
 	}
@@ -253,8 +200,8 @@ func Addresses(cert *x509.Certificate) (AddressBlocks, bool, error) {
 }
 
 // addresses gives the addresses of cert under an issuer that has those of above.
-func (p Profile) addresses(cert *x509.Certificate, above AddressSet) (AddressSet, error) {
-	value, critical, found := extension(cert, oidAddressBlocks)
+func (p Profile) addresses(cert *Certificate, above AddressSet) (AddressSet, error) {
+	value, critical, found := cert.extension(oidAddressBlocks)
 	if !found && p == RFC3971 {
 		return above, nil
 	}

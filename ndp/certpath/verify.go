@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -86,14 +85,14 @@ func Verify(certificates [][]byte, o Options) (Path, error) {
 	case n > MaxCertificates:
 		return Path{}, fmt.Errorf("%w: %d, at most %d are taken", ReasonTooLong, n, MaxCertificates)
 	}
-	cert, err := parse(certificates[0])
+	cert, err := ParseCertificate(certificates[0])
 	if err != nil {
 		return Path{}, err
 	}
 	last := len(certificates) == 1
 	above, err := o.fromAnchor(cert, last)
 	for i := 1; err == nil && i < len(certificates); i++ {
-		if cert, err = parse(certificates[i]); err == nil {
+		if cert, err = ParseCertificate(certificates[i]); err == nil {
 			last = i == len(certificates)-1
 			above, err = o.below(above, cert, last)
 		}
@@ -107,7 +106,7 @@ func Verify(certificates [][]byte, o Options) (Path, error) {
 // authority is a certificate that was verified, with what follows from all above it. The last of a path is one, too.
 type authority struct {
 	anchor              *Anchor
-	cert                *x509.Certificate
+	cert                *Certificate
 	key                 *rsa.PublicKey
 	set                 AddressSet
 	purposes            Purpose
@@ -117,11 +116,11 @@ type authority struct {
 }
 
 // fromAnchor verifies a certificate that an anchor has issued, the last of its path or not.
-func (o *Options) fromAnchor(cert *x509.Certificate, last bool) (*authority, error) {
+func (o *Options) fromAnchor(cert *Certificate, last bool) (*authority, error) {
 	var failed error
 	for i := range o.Anchors {
 		a := &o.Anchors[i]
-		if !bytes.Equal(cert.RawIssuer, a.Certificate.RawSubject) {
+		if !bytes.Equal(cert.Issuer, a.Certificate.Subject) {
 			continue
 		}
 		top, err := o.top(a)
@@ -159,20 +158,18 @@ func (o *Options) top(a *Anchor) (*authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("trust anchor %q: %w", c.Subject, err)
 	}
-	key, err := rsaKey(c, ndp.MinKeyBits, ndp.MaxKeyBits)
+	key, err := c.rsaKey(ndp.MinKeyBits, ndp.MaxKeyBits)
 	if err != nil {
 		return nil, fmt.Errorf("trust anchor %q: %w", c.Subject, err)
 	}
 	top := &authority{anchor: a, cert: c, key: key, set: set, limit: MaxCertificates, notBefore: c.NotBefore, notAfter: c.NotAfter}
-	if c.MaxPathLen >= 0 {
-		top.limit = min(top.limit, c.MaxPathLen)
-	}
+	top.constrain()
 	return top, nil
 }
 
 // below verifies a certificate that stands below another one. The signature comes before all that the certificate says of
 // itself (RFC 3971 section 6.3.1).
-func (o *Options) below(above *authority, cert *x509.Certificate, last bool) (*authority, error) {
+func (o *Options) below(above *authority, cert *Certificate, last bool) (*authority, error) {
 	found, err := o.checkBelow(above, cert, last)
 	if err != nil {
 		return nil, fmt.Errorf("certificate of %q: %w", cert.Subject, err)
@@ -180,13 +177,13 @@ func (o *Options) below(above *authority, cert *x509.Certificate, last bool) (*a
 	return found, nil
 }
 
-func (o *Options) checkBelow(above *authority, cert *x509.Certificate, last bool) (*authority, error) {
+func (o *Options) checkBelow(above *authority, cert *Certificate, last bool) (*authority, error) {
 	a := &authority{anchor: above.anchor, cert: cert, depth: above.depth + 1, limit: above.limit}
 	switch {
 	case a.depth > MaxCertificates:
 		return nil, ReasonTooLong
 	// RFC 5280 section 7.1 would let names differ in case and blanks; those of one authority come from one program.
-	case !bytes.Equal(cert.RawIssuer, above.cert.RawSubject):
+	case !bytes.Equal(cert.Issuer, above.cert.Subject):
 		return nil, ReasonIssuer
 	}
 	if err := o.Profile.checkKeyIDs(cert, above.cert); err != nil {
@@ -212,14 +209,12 @@ func (o *Options) checkBelow(above *authority, cert *x509.Certificate, last bool
 		if err == nil && a.depth > a.limit {
 			err = ReasonPathLength
 		}
-		if cert.MaxPathLen >= 0 {
-			a.limit = min(a.limit, a.depth+cert.MaxPathLen)
-		}
+		a.constrain()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if a.key, err = rsaKey(cert, least, most); err != nil {
+	if a.key, err = cert.rsaKey(least, most); err != nil {
 		return nil, err
 	}
 	if a.set, err = o.Profile.addresses(cert, above.set); err != nil {
@@ -229,18 +224,25 @@ func (o *Options) checkBelow(above *authority, cert *x509.Certificate, last bool
 	return a, nil
 }
 
-// checkSignature verifies the signature of cert under the issuer's key. x509 would refuse SHA-1, under which somebody who may
-// choose what an authority certifies could have it sign a certificate of their own. Certificates of old installations of SEND
-// have it, so that the lax profile takes it, and nothing else does; RSA is all that is left to do then.
-func (p Profile) checkSignature(cert *x509.Certificate, issuer *rsa.PublicKey) error {
+// constrain takes over a path length constraint.
+func (a *authority) constrain() {
+	if n := a.cert.MaxPathLen; n >= 0 && n < a.limit-a.depth { // a sum could overflow
+		a.limit = a.depth + n
+	}
+}
+
+// checkSignature verifies the signature of cert under the issuer's key. Under SHA-1 somebody who may choose what an authority
+// certifies could have it sign a certificate of their own. Certificates of old installations of SEND have it, so that the lax
+// profile takes it, and nothing else does.
+func (p Profile) checkSignature(cert *Certificate, issuer *rsa.PublicKey) error {
 	var hash crypto.Hash
 	var digest []byte
 	switch {
-	case cert.SignatureAlgorithm == x509.SHA256WithRSA:
-		sum := sha256.Sum256(cert.RawTBSCertificate)
+	case OID(cert.SignatureAlgorithm) == oidSHA256WithRSA:
+		sum := sha256.Sum256(cert.RawTBS)
 		hash, digest = crypto.SHA256, sum[:]
-	case cert.SignatureAlgorithm == x509.SHA1WithRSA && p == RFC3971:
-		sum := sha1.Sum(cert.RawTBSCertificate)
+	case OID(cert.SignatureAlgorithm) == oidSHA1WithRSA && p == RFC3971:
+		sum := sha1.Sum(cert.RawTBS)
 		hash, digest = crypto.SHA1, sum[:]
 	default:
 		return fmt.Errorf("%w (%v)", ReasonAlgorithm, cert.SignatureAlgorithm)
@@ -251,7 +253,7 @@ func (p Profile) checkSignature(cert *x509.Certificate, issuer *rsa.PublicKey) e
 	return nil
 }
 
-func (o *Options) checkTime(cert *x509.Certificate) error {
+func (o *Options) checkTime(cert *Certificate) error {
 	switch {
 	case o.At.IsZero():
 	case o.At.Before(cert.NotBefore):
@@ -285,7 +287,7 @@ func (a *authority) path() (Path, error) {
 		return Path{}, fmt.Errorf("certificate of %q: %w: at most %d are taken", a.cert.Subject, ReasonTooManyAddresses, MaxPrefixes)
 	}
 	return Path{
-		SPKI: a.cert.RawSubjectPublicKeyInfo, KeyHash: cga.KeyHash(a.cert.RawSubjectPublicKeyInfo), Prefixes: prefixes,
+		SPKI: a.cert.SPKI, KeyHash: cga.KeyHash(a.cert.SPKI), Prefixes: prefixes,
 		Purposes: a.purposes, NotBefore: a.notBefore, NotAfter: a.notAfter, Anchor: *a.anchor,
 	}, nil
 }
