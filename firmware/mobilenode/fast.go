@@ -52,9 +52,6 @@ func newFastNode(n *Node) (*fastNode, error) {
 	if n.cfg.Anchors == "" {
 		n.reporter.say("warning", "no -anchors: any router that signs is believed, a rogue one, too")
 	}
-	if f.secured.paths != nil {
-		f.secured.paths.SetSource(f.move.LinkLocal())
-	}
 	f.do(func() { f.secured.take(f.move.LinkLocal()) })
 	return f, nil
 }

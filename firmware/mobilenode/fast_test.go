@@ -1,6 +1,7 @@
 package mobilenode_test
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"os"
@@ -21,6 +22,7 @@ import (
 	stationfake "github.com/roamkey/roamkey/drivers/station/fake"
 	"github.com/roamkey/roamkey/firmware/mobilenode"
 	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/cga"
 )
 
@@ -394,5 +396,107 @@ func TestSendKeyIsMade(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "others can read") {
 		t.Errorf("a key that others can read: %v", err)
+	}
+}
+
+// sent waits for a packet of Neighbour Discovery of that type which fits.
+func (h *secureHost) sent(limit time.Duration, typ byte, fits func(p *ipv6.Packet) bool) bool {
+	for end := time.After(limit); ; {
+		select {
+		case s := <-h.conn.Sent():
+			var p ipv6.Packet
+			if ipv6.Parse(s.Packet, &p) == ipv6.OK && p.Proto == ipv6.ProtoICMPv6 && p.Payload[0] == typ && fits(&p) {
+				return true
+			}
+		case <-end:
+			return false
+		}
+	}
+}
+
+// In mixed mode who does not sign is answered, with a signature (RFC 3971 section 8); a secured-only node says nothing to
+// them.
+func TestWhoDoesNotSignIsAnswered(t *testing.T) {
+	for _, only := range []bool{false, true} {
+		var internet network
+		par, _, _ := newSecureRouters(t, &internet)
+		h := newSecureHost(t, &internet, func(c *mobilenode.Config) { c.SecuredOnly = only })
+		h.plug(par)
+		h.await(t, "handover-key")
+		home, stranger := h.careOf(par), netip.MustParseAddr("2001:db8:0:1::77")
+		hw := ipv6.LinkAddr{2, 0, 0, 0, 7, 7}
+		msg := ndp.AppendNeighborSolicit(nil, stranger, ipv6.SolicitedNode(home), home, ndp.SourceLinkOption(hw))
+		packet := ipv6.Append(nil, ipv6.Header{Src: stranger, Dst: ipv6.SolicitedNode(home), HopLimit: 255}, ipv6.ProtoICMPv6, msg)
+		limit := 3 * time.Second
+		if only {
+			limit = 200 * time.Millisecond // nothing is to come
+		}
+		h.conn.Arrive(3, hw, packet)
+		answered := h.sent(limit, ndp.TypeNeighborAdvert, func(p *ipv6.Packet) bool { return p.Dst == stranger && len(p.Payload) > 300 })
+		if answered == only {
+			t.Errorf("secured only: %v, answered: %v", only, answered)
+		}
+	}
+}
+
+// On each link duplicates of the addresses are looked for anew, those of the interface, too.
+func TestAddressesAreLookedForOnEachLink(t *testing.T) {
+	var internet network
+	par, nar, _ := newSecureRouters(t, &internet)
+	h := newSecureHost(t, &internet, nil)
+	local := h.params.In(netip.MustParsePrefix("fe80::/64")).Address(0)
+	of := func(target netip.Addr) func(p *ipv6.Packet) bool {
+		return func(p *ipv6.Packet) bool {
+			return p.Src.IsUnspecified() && netip.AddrFrom16([16]byte(p.Payload[8:24])) == target
+		}
+	}
+	h.plug(par)
+	if !h.sent(3*time.Second, ndp.TypeNeighborSolicit, of(local)) {
+		t.Error("not on the first link")
+	}
+	h.await(t, "handover-key")
+	h.plug(nar)
+	h.await(t, "fast-bound")
+	if !h.sent(3*time.Second, ndp.TypeNeighborSolicit, of(local)) {
+		t.Error("not on the second link")
+	}
+}
+
+// A key is asked for from the node's CGA, with all options of SEND (HK-MN-2), and with a key pair of its own that is as long
+// as the one that signs (HK-MN-1).
+func TestHowAKeyIsAskedFor(t *testing.T) {
+	var internet network
+	par, _, _ := newSecureRouters(t, &internet)
+	h := newSecureHost(t, &internet, nil)
+	h.plug(par)
+	var asked []byte
+	if !h.sent(3*time.Second, ndp.TypeFast, func(p *ipv6.Packet) bool {
+		if p.Src != h.careOf(par) || p.Dst != par.local {
+			t.Errorf("HK-MN-2: from %v to %v", p.Src, p.Dst)
+		}
+		asked = slices.Clone(p.Payload)
+		return true
+	}) {
+		t.Fatal("no key was asked for")
+	}
+	options := ndp.OptionsAt(asked, 8)
+	var types []uint8
+	for o, ok := options.Next(); ok; o, ok = options.Next() {
+		types = append(types, o.Type)
+		if o.Type != ndp.OptKeyRequest {
+			continue
+		}
+		request, err := ndp.ParseKeyRequest(o)
+		if err != nil || request.AT != 1 {
+			t.Fatalf("%v, AT %d", err, request.AT)
+		}
+		if bytes.Equal(request.PublicKey, h.params.PublicKey) || len(request.PublicKey) != len(h.params.PublicKey) {
+			t.Error("HK-MN-1: the key of the CGA, or one of another length")
+		}
+	}
+	for _, typ := range []uint8{ndp.OptLinkLayer, ndp.OptKeyRequest, ndp.OptCGA, ndp.OptTimestamp, ndp.OptNonce, ndp.OptSignature} {
+		if !slices.Contains(types, typ) {
+			t.Errorf("HK-MN-2: option %d is missing: %v", typ, types)
+		}
 	}
 }

@@ -108,6 +108,9 @@ func (s *secured) take(addr netip.Addr) {
 		return
 	}
 	s.own[addr] = true
+	if s.paths != nil && addr.IsLinkLocalUnicast() {
+		s.paths.SetSource(addr)
+	}
 	s.stepCache(s.ownInput(addr))
 }
 

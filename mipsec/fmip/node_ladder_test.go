@@ -24,6 +24,7 @@ func TestNodeAttaches(t *testing.T) {
 	if !s.Keyed || s.CareOf != w.careOf(w.cells[0]) || s.RouterGlobal != w.cells[0].address || s.Points != 1 || !s.Secured {
 		t.Errorf("state %+v", s)
 	}
+	// HK-resolution-f: what is signed comes from the link-local address, updates go to the global one.
 	if w.router != w.cells[0].local || !slices.Equal(w.addresses, []netip.Addr{w.careOf(w.cells[0])}) {
 		t.Errorf("default router %v, addresses %v", w.router, w.addresses)
 	}
@@ -278,5 +279,19 @@ func TestNodeMovesOn(t *testing.T) {
 		if got := w.tunnels[w.careOf(c)]; got.Router != c.address || got.CareOf != w.careOf(third) {
 			t.Errorf("%s: the node's end of the tunnel is %+v", c.name, got)
 		}
+	}
+}
+
+// A link that goes and comes while the key is asked for costs the key no more than the time that it was away.
+func TestNodeAsksOnAfterAGap(t *testing.T) {
+	w := newWalk(t, nil)
+	w.lose = func(m string) bool { return m == "PrRtAdv" }
+	w.plug(w.cells[0])
+	w.run(100 * time.Millisecond)
+	w.lose = nil
+	w.plug(w.cells[0])
+	w.run(100 * time.Millisecond)
+	if !w.node.State().Keyed {
+		t.Errorf("no key:\n%s", strings.Join(w.trace, "\n"))
 	}
 }

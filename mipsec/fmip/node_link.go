@@ -49,7 +49,7 @@ func (n *Node) attach() {
 	l := &n.place
 	l.attached, l.heard, l.provisional = true, false, false
 	l.solicits, l.solicitAt = 0, n.now
-	n.proxy.abandon()
+	n.proxy.interrupt(n.now)
 	n.announce = nodeAnnounce{}
 	if n.prepared.stage == preparedAsking {
 		n.prepared = nodePrepared{}
@@ -62,7 +62,7 @@ func (n *Node) attach() {
 func (n *Node) detach() {
 	l := &n.place
 	l.attached, l.heard, l.provisional, l.solicitAt = false, false, false, time.Time{}
-	n.proxy.abandon()
+	n.proxy.interrupt(n.now)
 	n.announce = nodeAnnounce{}
 	n.prepared.stayUntil = time.Time{}
 	if n.prepared.stage == preparedAsking {

@@ -45,12 +45,18 @@ type nodeTuple struct {
 	until    time.Time
 }
 
-// abandon ends what is asked for.
-func (p *nodeProxy) abandon() { p.asks = [2]nodeAsk{} }
+// interrupt ends the question about a move, and asks for the key from the beginning when the link is there again: it may be
+// the same.
+func (p *nodeProxy) interrupt(now time.Time) {
+	p.asks[askForMove] = nodeAsk{}
+	if a := &p.asks[askForKey]; a.active {
+		a.sent, a.at, a.gap = 0, now, nodeKeyGap
+	}
+}
 
-// forget does that, and forgets what another router has said.
+// forget ends all questions, and forgets what another router has said.
 func (p *nodeProxy) forget() {
-	p.abandon()
+	p.asks = [2]nodeAsk{}
 	p.tuples, p.mute = nil, time.Time{}
 }
 
@@ -58,10 +64,10 @@ func (p *nodeProxy) forget() {
 // router that is started anew would be given up for ever.
 const nodeMute = time.Minute
 
-// requestKey sends the handover key machine's request (HK-MN-2).
+// requestKey sends the handover key machine's request (HK-MN-2), as soon as the link is there.
 func (n *Node) requestKey(in *NodeInput) {
 	l := &n.place
-	if !n.ready() || in.Home != l.careOf || in.Router != l.router.global || n.now.Before(n.proxy.mute) {
+	if in.Home != l.careOf || in.Router != l.router.global {
 		n.count(nodeDropKeyRequest)
 		return
 	}
