@@ -42,7 +42,7 @@ func TestHandoverKey(t *testing.T) {
 
 	t.Run("asked again", func(t *testing.T) {
 		w.as(t)
-		// HK-AR-4, HK-AR-19, resolution i: the same key, whatever it is encrypted for.
+		// HK-AR-4, HK-AR-19, HK-resolution-i: the same key, whatever it is encrypted for.
 		before, _ := w.status()
 		for _, pair := range []*rsa.PrivateKey{n.pair, keys[7]()} {
 			if n.askKey(r, 0, pair); !bytes.Equal(n.handover, first) {
@@ -56,7 +56,7 @@ func TestHandoverKey(t *testing.T) {
 	})
 	t.Run("stronger algorithm", func(t *testing.T) {
 		w.as(t)
-		// Resolution j: a key that is too weak is replaced; one that is stronger stays.
+		// HK-resolution-j: a key that is too weak is replaced; one that is stronger stays.
 		other := w.sendNode(keys[8](), true)
 		defer other.attach(nil)
 		other.askKey(r, 0, keys[7]())
@@ -88,7 +88,7 @@ func TestHandoverKey(t *testing.T) {
 		mark := n.mark()
 		n.say(proxySolicit(n.Home, n.Hardware, r, nil), nil, r.hardware)
 		if m := n.proxyAdvert(mark, r, true); m.HasKeyReply || m.Tuples.Len() != 1 || m.Tuples.At(0).Router != farRouter {
-			t.Errorf("resolution k: proxy advertisement %+v", m)
+			t.Errorf("HK-resolution-k: proxy advertisement %+v", m)
 		}
 	})
 	for _, bad := range []struct {

@@ -43,7 +43,7 @@ func TestSENDLink(t *testing.T) {
 	})
 	t.Run("advertisement", func(t *testing.T) {
 		w.as(t)
-		// RFC 3971 section 5.1.1: from a CGA. RFC 5269 section 3.2: the router's own address in the prefix is one, too.
+		// RFC 3971 section 5.1.1: from a CGA. HK-resolution-f: the router's global address is one of the same key, too, and told.
 		var signed *heard
 		eventually(t, "a signed advertisement with the new address", func() bool {
 			for _, h := range w.nodes.since(mark, both(icmpType(ndp.TypeRouterAdvert), func(h *heard) bool { return h.Src == w.local })) {

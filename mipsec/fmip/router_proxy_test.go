@@ -185,7 +185,7 @@ func TestProxyWildcard(t *testing.T) {
 }
 
 // HK-AR-1, HK-AR-2, HK-AR-3, HK-AR-9, HK-AR-11: a handover key is asked for only after SEND's verdict; the tuples are
-// answered always (resolution k).
+// answered always (HK-resolution-k).
 func TestKeyRequests(t *testing.T) {
 	option := append([]byte{28, 2}, make([]byte, 14)...)
 	t.Run("HK-AR-1 secured", func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestKeyRequests(t *testing.T) {
 		{"HK-AR-2 not secured", func(s *solicitation) { s.secured = false }, "key_request_not_secured", false},
 		{"HK-AR-3 repeated", func(s *solicitation) { s.repeat = true }, "key_request_repeated", true},
 		{"from a link-local address", func(s *solicitation) { s.src = netip.MustParseAddr("fe80::100") }, "key_request_source", true},
-		{"resolution k: no option 27", func(s *solicitation) { s.request = false }, "key_requests_passed_on", true},
+		{"HK-resolution-k: no option 27", func(s *solicitation) { s.request = false }, "key_requests_passed_on", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t)

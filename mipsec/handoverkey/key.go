@@ -11,7 +11,7 @@ import (
 const MaxKeyLen = 32
 
 // KeyLen gives the length in octets of the handover keys of algorithm type at, and 0 for a type that nothing is known of
-// (RFC 5269 section 3.6; resolutions a and b).
+// (RFC 5269 section 3.6; HK-resolution-a, HK-resolution-b).
 func KeyLen(at uint8) int {
 	switch at {
 	case uint8(mobility.HMACSHA1):

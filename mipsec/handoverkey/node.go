@@ -267,7 +267,7 @@ func (n *Node) ask(now time.Time, in *NodeInput) {
 }
 
 // reply takes an advertisement. One that is not signed by the router's certified key gives no key (HK-MN-3), nor does one
-// that answers nothing (HK-MN-4). Several routers may answer one nonce (resolution g).
+// that answers nothing (HK-MN-4). Several routers may answer one nonce (HK-resolution-g).
 func (n *Node) reply(now time.Time, in *NodeInput) {
 	var a *nodeAsked
 	for i := range n.asked {

@@ -62,7 +62,7 @@ const (
 	// its source. Each time that one leaves: InAsked.
 	EffectRequest
 	// EffectDecrypt asks for the RSA private operation of Pair on Ciphertext. The answer is InDecrypted with KeyLen octets: those
-	// found, or random ones where padding or length were wrong (resolution l).
+	// found, or random ones where padding or length were wrong (HK-resolution-l).
 	EffectDecrypt
 	// EffectKey tells that there is a key of Router for Home.
 	EffectKey

@@ -197,7 +197,7 @@ func TestNodeDropsReplies(t *testing.T) {
 	}
 }
 
-// TestNodeKeepsSeveralKeys: HK-MN-6, resolution g: several routers answer one solicitation.
+// TestNodeKeepsSeveralKeys: HK-MN-6, HK-resolution-g: several routers answer one solicitation.
 func TestNodeKeepsSeveralKeys(t *testing.T) {
 	m := newMobile(t, nil)
 	r := m.wants(home(1))
@@ -359,7 +359,7 @@ func TestNodePairFails(t *testing.T) {
 }
 
 // TestBothSides crosses the two machines with real RSA: the key that the node decrypts is the router's. Wrong octets give
-// another key, and nothing else (resolution l).
+// another key, and nothing else (HK-resolution-l).
 func TestBothSides(t *testing.T) {
 	private, public := pair(t, 1024)
 	cgaKey := spki(t, 1024, 3)

@@ -234,7 +234,7 @@ func checkKey(encryption, cga []byte) routerCounter {
 }
 
 // choose gives p the key that the node is to have: the one that it has already, if that is as strong as what it asks for and
-// lives on (HK-AR-4, 19; resolution j), the one that is being encrypted for it, or a new one (HK-AR-5).
+// lives on (HK-AR-4, 19; HK-resolution-j), the one that is being encrypted for it, or a new one (HK-AR-5).
 func (r *Router) choose(now pacing.Time, p *pendingGrant, in *Input, at uint8) bool {
 	if k := r.keys[in.Home]; k != nil && k.at >= at && k.expires.Sub(now) >= leastLife {
 		p.key = *k

@@ -12,7 +12,7 @@ import (
 	"github.com/roamkey/roamkey/ndp"
 )
 
-// TestRouterGivesAKey: HK-AR-5 (random, of the algorithm's strength), HK-AR-6 (encrypted under the request's key), HK-AR-7
+// TestRouterGivesAKey: HK-AR-5 (random, of the algorithm's strength: HK-resolution-b), HK-AR-6 (encrypted under the request's key), HK-AR-7
 // (lifetime), HK-AR-12 (stored by CGA with AT and lifetime), HK-AR-15 (found by the home address).
 func TestRouterGivesAKey(t *testing.T) {
 	for _, c := range []struct {
@@ -51,7 +51,7 @@ func TestRouterGivesAKey(t *testing.T) {
 	}
 }
 
-// TestRouterKeysAreUnrelated: HK-AR-5, one key for each CGA.
+// TestRouterKeysAreUnrelated: HK-AR-5, HK-resolution-h: one key for each CGA.
 func TestRouterKeysAreUnrelated(t *testing.T) {
 	b := newBench(t, nil)
 	first, _ := b.grant(home(1), 1)
@@ -61,7 +61,7 @@ func TestRouterKeysAreUnrelated(t *testing.T) {
 	}
 }
 
-// TestRouterGivesTheSameKeyAgain: HK-AR-4, HK-AR-19 and resolution i, with what is left of its lifetime (HK-AR-7).
+// TestRouterGivesTheSameKeyAgain: HK-AR-4, HK-AR-19 and HK-resolution-i, with what is left of its lifetime (HK-AR-7).
 func TestRouterGivesTheSameKeyAgain(t *testing.T) {
 	b := newBench(t, func(c *RouterConfig) { c.Lifetime = time.Hour })
 	first, _ := b.grant(home(1), 1)
@@ -102,7 +102,7 @@ func TestRouterOneKeyForRequestsAtOnce(t *testing.T) {
 	}
 }
 
-// TestRouterChoosesTheAlgorithm: HK-AR-8 and resolution a: the node's preference, else a stronger one, never a weaker one.
+// TestRouterChoosesTheAlgorithm: HK-AR-8 and HK-resolution-a: the node's preference, else a stronger one, never a weaker one.
 func TestRouterChoosesTheAlgorithm(t *testing.T) {
 	for _, c := range []struct {
 		offered []uint8
@@ -124,7 +124,7 @@ func TestRouterChoosesTheAlgorithm(t *testing.T) {
 	}
 }
 
-// TestRouterChangesTheAlgorithm: resolution j. A stored key as strong as what is asked for stays; a stronger request makes a
+// TestRouterChangesTheAlgorithm: HK-resolution-j. A stored key as strong as what is asked for stays; a stronger request makes a
 // new key, which replaces the old one only when the answer leaves.
 func TestRouterChangesTheAlgorithm(t *testing.T) {
 	b := newBench(t, nil)

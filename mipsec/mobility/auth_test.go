@@ -170,8 +170,8 @@ func TestBindingAuthMustBeLast(t *testing.T) {
 	}
 }
 
-// RFC 5568 section 6.4.5 with either Option Length: which algorithm it is follows from the octets that remain, and what is
-// not the end of the message is no authenticator.
+// HK-resolution-c: RFC 5568 section 6.4.5 with either Option Length: which algorithm it is follows from the octets that
+// remain, and what is not the end of the message is no authenticator.
 func TestFastAuthLengths(t *testing.T) {
 	const fixed, spi = "3b 00 08 00 0000 0102 c000 003c", "00000007"
 	mac12, mac16 := "000102030405060708090a0b", "000102030405060708090a0b0c0d0e0f"

@@ -14,7 +14,7 @@ import (
 type Message uint8
 
 // Messages. RtSolPr and PrRtAdv are not in RFC 3971's list: they are treated as a solicitation and an advertisement
-// (requirements G.004, resolution e).
+// (HK-resolution-e).
 const (
 	MessageRouterSolicit Message = iota
 	MessageRouterAdvert

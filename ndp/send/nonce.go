@@ -11,7 +11,7 @@ const (
 	// ownNonce is the length of our nonces: with type and length one unit.
 	ownNonce = optionUnit - optionHead
 	// nonceLifetime is for how long answers are recognized. One nonce is good for all answers until then, since several
-	// routers may answer one solicitation (requirements G.004, resolution g).
+	// routers may answer one solicitation (HK-resolution-g).
 	nonceLifetime = 10 * time.Second
 )
 

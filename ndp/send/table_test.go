@@ -238,7 +238,7 @@ func TestTable(t *testing.T) {
 		p.b.unsecured(p.a.key.seal(t, with(t, foreign, cgaOption(p.a.key, "fe80::/64"), stampOption(p.lab))), send.ReasonCGA)
 	})
 
-	// HK-MN-2, HK-AR-1
+	// HK-MN-2, HK-AR-1, HK-resolution-e: it is a solicitation to SEND
 	t.Run("RtSolPr with option 27", func(t *testing.T) {
 		p := newPair(t)
 		request := ndp.KeyRequest{AT: 1, PublicKey: strangeKey().spki}.Append(nil)
@@ -250,7 +250,7 @@ func TestTable(t *testing.T) {
 		if reason != ndp.ReasonNone || !m.HasKeyRequest || !bytes.Equal(m.Nonce, p.a.sent[0].Nonce) {
 			t.Errorf("%v %+v", reason, m)
 		}
-		// HK-AR-2: none of these is validated, so that no key follows from it.
+		// HK-AR-2: none of these is validated, so that no key follows from it. HK-resolution-d: the timestamp is needed, too.
 		p.b.unsecured(p.a.key.lacking(t, msg, ndp.OptCGA), send.ReasonNoCGA)
 		p.b.drops(p.a.key.lacking(t, msg, ndp.OptTimestamp), "dropped_no_timestamp")
 		p.b.drops(p.a.key.lacking(t, msg, ndp.OptNonce), "dropped_no_nonce")
@@ -260,7 +260,7 @@ func TestTable(t *testing.T) {
 		}
 	})
 
-	// HK-AR-9, HK-AR-10, HK-MN-3
+	// HK-AR-9, HK-AR-10, HK-MN-3, HK-resolution-e: it is an advertisement to SEND
 	t.Run("PrRtAdv with option 28", func(t *testing.T) {
 		p := newPair(t)
 		asked := p.b.secured(p.a.say(proxySolicit(p.a.global, p.b.local)))
