@@ -53,25 +53,31 @@ func withSEND(mode string, link ...string) string {
 // secureWorld is a world whose router has SEND.
 type secureWorld struct {
 	*world
-	sender                      // the router's
-	local, global    netip.Addr // its CGAs
-	former           netip.Addr // the link-local address that the kernel gave it
-	anchor           certpath.Anchor
-	anchorKey        *rsa.PrivateKey
-	certificate, pem []byte
+	sender                     // the router's
+	prefix        netip.Prefix // of its link
+	local, global netip.Addr   // its CGAs
+	former        netip.Addr   // the link-local address that the kernel gave it
+	anchor        certpath.Anchor
+	anchorKey     *rsa.PrivateKey
 }
 
 // newSecureWorld makes the network and the router's key, address and certificate, without a daemon yet.
 func newSecureWorld(t *testing.T, mode string, key *rsa.PrivateKey, link ...string) *secureWorld {
 	t.Helper()
-	w := &secureWorld{world: newWorld(t), sender: newSender(key)}
+	return makeSecure(newWorld(t), mode, key, lanPrefix, link...)
+}
+
+// makeSecure gives the router of a world its key, addresses and certificate, and settings with SEND.
+func makeSecure(plain *world, mode string, key *rsa.PrivateKey, prefix netip.Prefix, link ...string) *secureWorld {
+	plain.t.Helper()
+	w := &secureWorld{world: plain, sender: newSender(key), prefix: prefix}
 	w.options.Settings = withSEND(mode, link...)
 	w.former = w.access.Local
-	w.local, w.global = w.in(linkLocalNet), w.in(lanPrefix)
+	w.local, w.global = w.in(linkLocalNet), w.in(prefix)
 	w.access.Local, w.access.Addr = w.local, w.global
 	w.writeIdentity(w.options.Dir, &w.sender)
-	w.anchor, w.anchorKey = newAnchor(t, "anchor", longKeys[1]())
-	w.certificate = w.certify(lanPrefix)
+	w.anchor, w.anchorKey = newAnchor(w.t, "anchor", longKeys[1]())
+	w.certify(prefix)
 	return w
 }
 
@@ -96,7 +102,7 @@ func newAnchor(t *testing.T, name string, key *rsa.PrivateKey) (certpath.Anchor,
 }
 
 // certify makes the router's certificate for prefixes and puts it where the settings name it.
-func (w *secureWorld) certify(prefixes ...netip.Prefix) []byte {
+func (w *secureWorld) certify(prefixes ...netip.Prefix) {
 	w.t.Helper()
 	der, err := certpath.NewRouterCertificate(rand.Reader, w.anchor, w.anchorKey, &w.sender.key.PublicKey, certpath.Request{
 		Name: "router", Prefixes: prefixes, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(30 * time.Minute),
@@ -105,15 +111,14 @@ func (w *secureWorld) certify(prefixes ...netip.Prefix) []byte {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.anchor.Certificate.Raw})...)
 	check(w.t, os.WriteFile(filepath.Join(w.options.Dir, "send.pem"), text, 0o644))
-	return der
 }
 
 // sendNode gives a node of this world that knows the router's key, and is on the wire.
 func (w *secureWorld) sendNode(key *rsa.PrivateKey, only bool) *sendNode {
 	w.t.Helper()
 	w.numbers++
-	n := newSendNode(w.t, w.numbers, key, lanPrefix, only)
-	n.trusted[w.hash()] = []netip.Prefix{lanPrefix}
+	n := newSendNode(w.t, w.numbers, key, w.prefix, only)
+	n.trusted[w.hash()] = []netip.Prefix{w.prefix}
 	n.attach(w.nodes)
 	return n
 }
