@@ -3,7 +3,6 @@ package e2e
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
@@ -96,7 +95,7 @@ func newAnchor(t *testing.T, name string, key *rsa.PrivateKey) (certpath.Anchor,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	})
 	check(t, err)
-	cert, err := x509.ParseCertificate(der)
+	cert, err := certpath.ParseCertificate(der)
 	check(t, err)
 	return certpath.Anchor{Certificate: cert}, key
 }
