@@ -24,7 +24,6 @@ func TestNodeAttaches(t *testing.T) {
 	if !s.Keyed || s.CareOf != w.careOf(w.cells[0]) || s.RouterGlobal != w.cells[0].address || s.Points != 1 || !s.Secured {
 		t.Errorf("state %+v", s)
 	}
-	// HK-resolution-f: what is signed comes from the link-local address, updates go to the global one.
 	if w.router != w.cells[0].local || !slices.Equal(w.addresses, []netip.Addr{w.careOf(w.cells[0])}) {
 		t.Errorf("default router %v, addresses %v", w.router, w.addresses)
 	}
