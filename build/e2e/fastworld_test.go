@@ -16,6 +16,7 @@ import (
 
 	"github.com/roamkey/roamkey/build/netlab"
 	"github.com/roamkey/roamkey/build/rig"
+	"github.com/roamkey/roamkey/drivers/engine"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/ndp"
 )
@@ -300,4 +301,16 @@ func (s *stream) end() (lost, reordered, repeated int) {
 		}
 	}
 	return lost, reordered, repeated
+}
+
+// readPairKey gives the key that both routers share.
+func readPairKey(w *secureWorld) ([]byte, error) {
+	return engine.LoadSharedKey(filepath.Join(w.options.Dir, "pair.key"))
+}
+
+func allNodesLink() ipv6.LinkAddr { return ipv6.MulticastLinkAddr(ipv6.AllNodes()) }
+
+// unsignedAnnouncement is an announcement for an address by who has no key for it.
+func unsignedAnnouncement(addr netip.Addr, hw ipv6.LinkAddr) []byte {
+	return icmp(addr, ipv6.AllNodes(), ndp.AppendNeighborAdvert(nil, addr, ipv6.AllNodes(), 0, addr, ndp.TargetLinkOption(hw)))
 }
