@@ -22,6 +22,9 @@ const (
 	fastMovers = 200 // as many predictive as reactive
 	fastRounds = 7   // updates of each mover
 	refill     = fastRounds * 250 * time.Millisecond
+
+	// floodAhead is for how long the flood runs before anything is measured: until queues and tables are full.
+	floodAhead = time.Second
 )
 
 // Addresses of the other routers: nodes that move to up0 are at one that is played here; those that move to the cell are at a
@@ -144,7 +147,8 @@ func (n *network) addCell() (nar *netlab.Namespace, err error) {
 	)
 }
 
-// fastUpdates measures on all processors or on one, idle and under a flood of signed solicitations.
+// fastUpdates measures on all processors or on one, idle and under a flood of signed solicitations. A predictive update is two
+// exchanges, that of the node with its router and within it that of the two routers, so that its limit is that of two.
 func fastUpdates(f *figures, n *network, binary string, oneCPU bool) error {
 	cpus := "cpus2"
 	if oneCPU {
@@ -192,14 +196,19 @@ func fastUpdates(f *figures, n *network, binary string, oneCPU bool) error {
 		if load == "flood" {
 			time.Sleep(refill)
 			flood = startFlood(h.floods, h.par.access.Hardware, next)
+			time.Sleep(floodAhead)
 		}
+		before := h.par.operations()
+		start := time.Now()
 		m, err := h.measureFast(movers)
 		if flood != nil {
+			done := float64(h.par.operations()-before) / time.Since(start).Seconds()
 			sent, e := flood.stop()
 			if err == nil {
 				err = e
 			}
 			f.tell(cpus+"_flood_signed_solicits", sent, "1/s")
+			f.tell(cpus+"_flood_rsa_operations", done, "1/s")
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w%s", load, err, h.par.Tail())
@@ -210,7 +219,7 @@ func fastUpdates(f *figures, n *network, binary string, oneCPU bool) error {
 		f.tell(name+"_reactive_p50", m.reactive.at(50), "ms")
 		f.atMost(name+"_reactive_p99", m.reactive.at(99), "ms", limit)
 		f.tell(name+"_predictive_p50", m.predictive.at(50), "ms")
-		f.atMost(name+"_predictive_p99", m.predictive.at(99), "ms", limit)
+		f.atMost(name+"_predictive_p99", m.predictive.at(99), "ms", 2*limit)
 	}
 	return nil
 }

@@ -204,3 +204,15 @@ func secureNodes(first, count int, r rig.Router, keys ...*rig.KeyPairs) ([]*rig.
 	}
 	return all, nil
 }
+
+// operations is how many RSA operations the daemon has done.
+func (s *secure) operations() (sum uint64) {
+	c, err := s.Status()
+	if err != nil {
+		return 0
+	}
+	for _, name := range []string{"engine_signed", "engine_verified", "engine_encrypted", "engine_failed"} {
+		sum += c.Counters["engine"][name]
+	}
+	return sum
+}
