@@ -72,13 +72,14 @@ type Daemon struct {
 	modulusLen int
 
 	// What only links with SEND need; nil where there is none.
-	identity   *identity
-	operations *engine.Software // that sign with its key
-	neighbors  neighbors.Driver
-	hold       hold.Holder
-	chains     []certpath.Chain
-	endpoints  map[uint32]*link // by owner of RSA jobs
-	lastOwner  uint32
+	identity      *identity
+	operations    *engine.Software // that sign with its key
+	neighbors     neighbors.Driver
+	hold          hold.Holder
+	chains        []certpath.Chain
+	noCertificate error            // why chains is empty
+	endpoints     map[uint32]*link // by owner of RSA jobs
+	lastOwner     uint32
 
 	keys     *handoverkey.Router
 	fast     *fmip.Router

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -138,26 +137,30 @@ func (s *solicitors) answers(now time.Time, addr netip.Addr) ([]byte, ipv6.LinkA
 
 // takeCertificates reads the router's certificate and those above it. Without any, hosts are told that there is no path.
 func (d *Daemon) takeCertificates() {
-	d.chains = nil
+	d.chains, d.noCertificate = nil, nil
 	path := d.config.Send.Certificate
-	text, err := os.ReadFile(path)
+	chain, err := readChain(path, d.config.Send.LaxProfile)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("%w: nodes that ask for a certificate will not trust this router; make one with roamkeyd ca", err)
-		}
-		d.complain("certificate", err)
-		return
-	}
-	profile := certpath.RFC6494
-	if d.config.Send.LaxProfile {
-		profile = certpath.RFC3971
-	}
-	chain, err := certpath.LoadChain(text, profile)
-	if err != nil {
+		d.noCertificate = err
 		d.complain("certificate "+path, err)
 		return
 	}
 	d.chains = []certpath.Chain{chain}
+}
+
+func readChain(path string, lax bool) (certpath.Chain, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return certpath.Chain{}, errors.New("there is none")
+	}
+	if err != nil {
+		return certpath.Chain{}, err
+	}
+	profile := certpath.RFC6494
+	if lax {
+		profile = certpath.RFC3971
+	}
+	return certpath.LoadChain(text, profile)
 }
 
 func (d *Daemon) pathConfig(p *securePlan) certpath.ServerConfig {

@@ -253,7 +253,7 @@ func (d *Daemon) carryKeys(effects []handoverkey.Effect) {
 				d.complain("journal", err)
 			}
 		case handoverkey.EffectReport:
-			d.log.Info(e.Event.Kind.String(), "home", e.Event.Home, "node", e.Event.Node.String(), "what", e.Event.Detail)
+			d.reportKey(e.Event)
 		}
 	}
 }
@@ -295,11 +295,11 @@ func (d *Daemon) reportFast(e fmip.Event) {
 	d.publishEvent(control.Event{
 		Time: time.Now(), Kind: e.Kind.String(), Home: e.Home, CareOf: e.CareOf, Router: e.Router, Detail: e.Detail,
 	}, e.Link, e.Node)
-	level := slog.LevelInfo
+	level := slog.LevelDebug
 	switch e.Kind {
-	case fmip.EventSolicited, fmip.EventAdvertised, fmip.EventInitiated, fmip.EventHandoverAck, fmip.EventUpdated, fmip.EventHeld, fmip.EventDrained:
-		level = slog.LevelDebug
-	case fmip.EventPeerRefused:
+	case fmip.EventBound, fmip.EventAnnounced, fmip.EventRefused, fmip.EventConflict: // how a handover went, once at each router
+		level = slog.LevelInfo
+	case fmip.EventPeerRefused, fmip.EventPeerAdjusted:
 		level = slog.LevelWarn
 	}
 	d.tell(level, e.Kind.String(), "home", e.Home, "careof", e.CareOf, "router", e.Router, "node", e.Node, "why", e.Detail)
@@ -318,4 +318,13 @@ func (d *Daemon) startHandover(home netip.Addr) {
 		clear(d.updated)
 	}
 	d.updated[home] = at
+}
+
+// reportKey logs an event of handover keys. A key lasts for hours; that none was given strangers can bring about.
+func (d *Daemon) reportKey(e handoverkey.Event) {
+	level := slog.LevelDebug
+	if e.Kind == handoverkey.EventGranted {
+		level = slog.LevelInfo
+	}
+	d.tell(level, e.Kind.String(), "home", e.Home, "node", e.Node, "why", e.Detail)
 }

@@ -51,19 +51,71 @@ func (d *Daemon) fastStatus(now time.Time) *control.Fast {
 	}
 	for i := range d.config.Neighbors {
 		n := &d.config.Neighbors[i]
-		out := control.Neighbor{Name: n.Name, Router: n.Address, Fast: n.Fast, Protection: n.Protection.String()}
-		switch {
-		case !n.Fast:
-		case n.Protection == config.ProtectKey && d.peerKeys[n.Name] == nil:
-			out.Fast, out.Problem = false, "its key "+n.Key+" could not be read"
-		case n.Protection == config.ProtectIPsec && !d.covered(n):
-			out.Problem = "no IPsec policy covers the messages between the two"
-		case n.Protection == config.Unprotected:
-			out.Problem = "nothing protects the messages between the two"
-		}
-		f.Neighbors = append(f.Neighbors, out)
+		problem, _ := d.neighborProblem(n)
+		f.Neighbors = append(f.Neighbors, control.Neighbor{
+			Name: n.Name, Router: n.Address, Protection: n.Protection.String(), Problem: problem,
+			Fast: n.Fast && (n.Protection != config.ProtectKey || d.peerKeys[n.Name] != nil),
+		})
 	}
 	return f
+}
+
+// neighborProblem says what is wrong with the protection of fast handovers with a neighbour, and what helps; empty if nothing is.
+func (d *Daemon) neighborProblem(n *config.Neighbor) (problem, fix string) {
+	switch {
+	case !n.Fast:
+	case n.Protection == config.ProtectKey && d.peerKeys[n.Name] == nil:
+		return "its key " + n.Key + " could not be read", "make one with roamkeyd keygen --neighbor " + n.Name + ", and give the neighbour a copy"
+	case n.Protection == config.ProtectIPsec && !d.covered(n):
+		return "no IPsec policy covers the messages between the two", "have an IKE daemon or ip xfrm make policies for protocol 135, or set protection 'key'"
+	case n.Protection == config.Unprotected:
+		return "nothing protects the messages between the two", "set protection 'key' or 'ipsec'"
+	}
+	return "", ""
+}
+
+// secureFindings tells what keeps nodes from trusting this router, or its neighbours from working with it. wall is the time by
+// the wall clock.
+func (d *Daemon) secureFindings(wall time.Time) []control.Finding {
+	if d.identity == nil {
+		return nil
+	}
+	var all []control.Finding
+	warn := func(what, fix string) {
+		all = append(all, control.Finding{Level: control.Warning, What: what, Fix: fix})
+	}
+	unset := wall.Before(time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
+	if unset {
+		warn("the clock is not set: nodes do not believe what this router signs, nor can it judge what they sign", "set the clock, or let NTP do so")
+	}
+	path := d.config.Send.Certificate
+	if d.noCertificate != nil {
+		warn("certificate "+path+": "+d.noCertificate.Error()+"; nodes that ask for one do not trust this router", "make one with roamkeyd ca router")
+	}
+	for i := range d.chains {
+		c := &d.chains[i]
+		switch {
+		case c.KeyHash != d.identity.hash:
+			warn("certificate "+path+" is for another key than "+d.config.Send.Key, "make one for it with roamkeyd ca router")
+		case !unset && wall.After(c.NotAfter):
+			warn("certificate "+path+" is valid no more since "+c.NotAfter.UTC().Format("2006-01-02"), "make a new one with roamkeyd ca router")
+		case !unset && wall.Before(c.NotBefore):
+			warn("certificate "+path+" is not valid before "+c.NotBefore.UTC().Format("2006-01-02"), "set the clock, or make a new one with roamkeyd ca router")
+		}
+	}
+	for i := range d.config.Neighbors {
+		n := &d.config.Neighbors[i]
+		problem, fix := d.neighborProblem(n)
+		if problem == "" {
+			continue
+		}
+		level := control.Warning
+		if n.Protection == config.Unprotected {
+			level = control.Note // somebody has asked for that
+		}
+		all = append(all, control.Finding{Level: level, What: "neighbor " + n.Name + ": " + problem, Fix: fix})
+	}
+	return all
 }
 
 // covered reports whether a policy of the kernel covers the messages to and from a neighbour, from whichever address of ours.

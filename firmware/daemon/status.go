@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,7 @@ func (d *Daemon) snapshot() control.Snapshot {
 	info := d.forward.Describe()
 	s.Tunnel = control.Tunnel{Backend: string(info.Backend), Device: info.Device, MTU: info.MTU, Reasons: info.Reasons}
 	s.SEND, s.Fast = d.sendStatus(), d.fastStatus(now)
+	s.Findings = slices.Concat(s.Findings, d.secureFindings(time.Now()))
 	for _, l := range d.links {
 		s.Links = append(s.Links, l.status(now))
 		s.Findings = append(s.Findings, l.findings()...)
