@@ -23,6 +23,7 @@ func (f *routerKernel) takeOver() error {
 			err = errors.Join(err, f.hold(p, b.Home, true))
 		}
 	}
+	err = errors.Join(err, f.takeOverServed())
 	if err == nil {
 		err = f.guard.CheckTunnels(true)
 	}
@@ -76,14 +77,22 @@ func (f *routerKernel) Adopt() ([]Binding, error) {
 		f.bound.put(b)
 		all = append(all, b)
 	}
-	return all, errors.Join(f.dropDevices(), f.dropPairs())
+	served, err := f.adoptServed()
+	return append(all, served...), errors.Join(err, f.dropDevices(), f.dropPairs())
 }
 
 // left lists what the routes of ours say, and takes up the plain devices that there are.
 func (f *routerKernel) left() ([]Binding, error) {
+	all, _, err := f.look()
+	return all, err
+}
+
+// look lists what the routes of ours to home addresses say, and the tables of what served nodes send, with the tunnels that
+// they lead into. It takes up the plain devices that there are.
+func (f *routerKernel) look() ([]Binding, map[int]ends, error) {
 	devices, err := f.nl.Devices()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	plain := make(map[int]ends)
 	for _, d := range devices {
@@ -98,25 +107,29 @@ func (f *routerKernel) left() ([]Binding, error) {
 	}
 	routes, err := f.nl.Routes()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var all []Binding
+	tables := make(map[int]ends)
 	for _, rt := range routes {
 		b := Binding{Home: rt.Dst.Addr(), Router: rt.EncapSrc, CareOf: rt.EncapDst}
 		if e, ok := plain[rt.Device]; ok {
 			b.Router, b.CareOf = e.local, e.remote
 		}
+		if rt.Dst.Bits() == 0 && isServed(rt.Table) && b.CareOf.IsValid() {
+			tables[rt.Table] = ofEnds(b)
+		}
 		if rt.Dst.Bits() == 128 && rt.Table == unix.RT_TABLE_MAIN && b.CareOf.IsValid() {
 			all = append(all, b)
 		}
 	}
-	return all, nil
+	return all, tables, nil
 }
 
 // dropDevices removes the plain devices that no home address uses.
 func (f *routerKernel) dropDevices() (failed error) {
 	for e, p := range f.plain {
-		if len(p.homes) == 0 {
+		if len(p.homes) == 0 && f.served[e] == nil {
 			failed = errors.Join(failed, f.removePlain(e))
 		}
 	}
@@ -128,6 +141,11 @@ func (f *routerKernel) dropPairs() (failed error) {
 	for _, pair := range f.guard.Tunnels() {
 		if f.bound.byHome[pair.Inner].CareOf != pair.Outer {
 			failed = errors.Join(failed, f.guard.RemoveTunnel(pair.Outer, pair.Inner))
+		}
+	}
+	for _, pair := range f.guard.Served() {
+		if f.bound.served[pair.Inner].CareOf != pair.Outer {
+			failed = errors.Join(failed, f.guard.RemoveServed(pair.Outer, pair.Inner))
 		}
 	}
 	return failed
@@ -145,6 +163,7 @@ func (f *routerKernel) Keep(keep []netip.Addr) error {
 			failed = errors.Join(failed, f.unbind(home))
 		}
 	}
+	failed = errors.Join(failed, f.keepServed(keep))
 	// Routes that were not adopted, because they contradict each other or what is bound.
 	left, err := f.left()
 	failed = errors.Join(failed, err)

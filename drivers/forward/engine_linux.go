@@ -166,13 +166,7 @@ func (e *engine) runRefresh() {
 }
 
 func (e *engine) refresh() {
-	e.table.mu.RLock()
-	all := make([]*entry, 0, len(e.table.entries))
-	for _, n := range e.table.entries {
-		all = append(all, n)
-	}
-	e.table.mu.RUnlock()
-	for _, n := range all {
+	for _, n := range e.table.all() {
 		n.mtu.Store(uint32(e.pathMTU(n.remote)))
 	}
 }

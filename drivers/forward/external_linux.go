@@ -37,7 +37,7 @@ func openExternal(cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guard
 		return nil, fmt.Errorf("external ip6tnl: %w", err)
 	}
 	f := &routerKernel{
-		nl: nl, ct: ct, guard: g, name: cfg.Device, external: d.Index, bound: newLedger(), plain: make(map[ends]*plainTunnel),
+		nl: nl, ct: ct, guard: g, name: cfg.Device, external: d.Index, bound: newLedger(), plain: make(map[ends]*plainTunnel), served: make(map[ends]*servedTunnel),
 		info: Info{Backend: External, Device: cfg.Device, MTU: mtu},
 	}
 	if err := f.takeOver(); err != nil {
@@ -88,9 +88,8 @@ func otherExternal(nl *rtnl.Conn) string {
 
 // probeEncap tries a route with an encapsulation, to the discard prefix (RFC 6666) in a table that nobody asks.
 func probeEncap(nl *rtnl.Conn, index int) error {
-	const nobodys = nodeTable - 1
 	discard := netip.MustParseAddr("100::")
-	rt := rtnl.Route{Dst: netip.PrefixFrom(discard, 128), Device: index, Table: nobodys, EncapSrc: discard, EncapDst: discard}
+	rt := rtnl.Route{Dst: netip.PrefixFrom(discard, 128), Device: index, Table: nobodysTable, EncapSrc: discard, EncapDst: discard}
 	if err := nl.SetRoute(rt); err != nil {
 		return fmt.Errorf("%w (the kernel needs CONFIG_LWTUNNEL)", err)
 	}

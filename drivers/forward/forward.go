@@ -32,9 +32,13 @@ const (
 // Binding is one home address that is forwarded. On the router Home is the node's address on the served link Link (its
 // previous care-of address), Router the router's own global address, CareOf where the node is now. The node uses the
 // same struct for its end of the tunnel. Adopt leaves Link zero: the kernel does not know it.
+//
+// Of a node that keeps its address of another router (Serve) Home is that address, Router our own global address, CareOf the
+// other router's, and Link the served link that the node is on; Adopt sets Served then, and Link.
 type Binding struct {
 	Home, Router, CareOf netip.Addr
 	Link                 int
+	Served               bool
 }
 
 // Config is what a router's forwarding needs.
@@ -49,6 +53,7 @@ type Info struct {
 	Backend Backend  // External, Plain or TUN
 	Device  string   // the tunnel device
 	MTU     int      // of the tunnel device
+	Serves  bool     // Serve works: the kernel has policy routing
 	Reasons []string // why a better backend is not used, or what does not work, a sentence each
 }
 
@@ -58,9 +63,17 @@ type Forwarder interface {
 	Bind(b Binding) error
 	// Unbind ends the forwarding of home. To end one that is not there is no error.
 	Unbind(home netip.Addr) error
-	// Adopt lists the bindings that an earlier process left forwarding; they count as bound from then on.
+	// Serve is the new router's part for a node that keeps its previous care-of address b.Home (RFC 5568 section 6.2.1.2,
+	// HAck code 3): what b.CareOf, the previous router, tunnels to b.Router for Home is taken out of the tunnel, and what comes
+	// from Home by the link b.Link goes back to the previous router through the tunnel, for from here it would be
+	// topologically wrong. It replaces what was served for Home before. The host route that leads packets for Home to the
+	// link is not its business; where there is none, they end here, and do not go back to where they came from.
+	Serve(b Binding) error
+	// Unserve ends that. To end one that is not there is no error.
+	Unserve(home netip.Addr) error
+	// Adopt lists the bindings that an earlier process left forwarding; they count as bound, or served, from then on.
 	Adopt() ([]Binding, error)
-	// Keep ends the forwarding of all homes but these.
+	// Keep ends the forwarding of all homes but these, and of those served, too.
 	Keep(homes []netip.Addr) error
 	// Describe says what forwards.
 	Describe() Info

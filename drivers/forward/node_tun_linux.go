@@ -14,6 +14,9 @@ import (
 // nodeTable is the routing table of what a mobile node sends from a home address; Plain counts on from it.
 const nodeTable = 8200
 
+// nobodysTable is asked by nobody: a place to try what the kernel can do.
+const nobodysTable = nodeTable - 1
+
 // nodeTUN is the mobile node's end in this process.
 type nodeTUN struct {
 	nl     *rtnl.Conn

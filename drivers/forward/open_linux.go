@@ -40,6 +40,11 @@ func Open(cfg Config, g *guard.Guard) (Forwarder, error) {
 		for _, err := range failed {
 			info.Reasons = append(info.Reasons, err.Error())
 		}
+		if err := probeServe(nl); err != nil {
+			info.Reasons = append(info.Reasons, fmt.Sprintf("no node keeps its address of another router here: %v", err))
+		} else {
+			info.Serves = true
+		}
 		if ctErr != nil {
 			info.Reasons = append(info.Reasons, ctErr.Error())
 		}

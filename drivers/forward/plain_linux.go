@@ -19,7 +19,7 @@ func openPlain(cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guard) (
 		return nil, err
 	}
 	f := &routerKernel{
-		nl: nl, ct: ct, guard: g, name: cfg.Device, bound: newLedger(), plain: make(map[ends]*plainTunnel),
+		nl: nl, ct: ct, guard: g, name: cfg.Device, bound: newLedger(), plain: make(map[ends]*plainTunnel), served: make(map[ends]*servedTunnel),
 		info: Info{Backend: Plain, Device: cfg.Device, MTU: mtu},
 	}
 	// Does the kernel have such devices, and rules where these have to hold a device to its home addresses?

@@ -62,12 +62,8 @@ func (p *inPath) drain(fd uintptr) bool {
 		if r.err == nil || r.err.Origin != unix.SO_EE_ORIGIN_ICMP6 || len(r.payload) < headerLen || r.payload[0]>>4 != 6 {
 			continue
 		}
-		home := destination(r.payload)
-		if e.table.side == nodeSide {
-			home = source(r.payload)
-		}
-		b := e.table.entries[home]
-		if b == nil || b.remote != *r.from {
+		b := e.table.sent(r.from, r.payload)
+		if b == nil {
 			continue
 		}
 		if r.err.Type != icmpPacketTooBig {

@@ -37,6 +37,7 @@ type routerKernel struct {
 	bound    ledger
 	external int // index of the device; 0 with plain ones
 	plain    map[ends]*plainTunnel
+	served   map[ends]*servedTunnel
 	reaper   *time.Timer // runs if a plain device may have no binding any more
 	closed   bool
 }
@@ -115,10 +116,16 @@ func (f *routerKernel) release(b Binding) error {
 		return failed
 	}
 	delete(p.homes, b.Home)
-	if len(p.homes) == 0 && f.reaper == nil {
-		f.reaper = time.AfterFunc(reapDelay, f.reap)
+	if len(p.homes) == 0 {
+		f.reapSoon()
 	}
 	return errors.Join(failed, f.hold(p, b.Home, false))
+}
+
+func (f *routerKernel) reapSoon() {
+	if f.reaper == nil {
+		f.reaper = time.AfterFunc(reapDelay, f.reap)
+	}
 }
 
 // reapDelay is how long a plain device without bindings stays: to remove one takes the kernel longer than a binding may
@@ -165,7 +172,7 @@ func (f *routerKernel) Describe() Info {
 
 func (f *routerKernel) Counters(yield func(name string, value uint64)) {
 	f.mu.Lock()
-	n := len(f.bound.byHome)
+	n, served := len(f.bound.byHome), len(f.bound.served)
 	var sum rtnl.Stats
 	if devices, err := f.nl.Devices(); err == nil && !f.closed {
 		for _, d := range devices {
@@ -176,6 +183,7 @@ func (f *routerKernel) Counters(yield func(name string, value uint64)) {
 	}
 	f.mu.Unlock()
 	yield("bindings", uint64(n))
+	yield("served", uint64(served))
 	sum.Yield(yield)
 	f.ct.Counters(yield)
 }
@@ -191,7 +199,10 @@ func (f *routerKernel) Close(leave bool) error {
 		for _, home := range f.bound.homes() {
 			failed = errors.Join(failed, f.unbind(home))
 		}
-		failed = errors.Join(failed, f.guard.CheckTunnels(false))
+		for _, home := range f.bound.servedHomes() {
+			failed = errors.Join(failed, f.unserve(home))
+		}
+		failed = errors.Join(failed, f.guard.CheckTunnels(false), dropServed(f.nl, nobody))
 		_, err := removeDevices(f.nl, Alias, rtnl.KindIP6Tnl) // what was never adopted, too
 		failed = errors.Join(failed, err)
 	}

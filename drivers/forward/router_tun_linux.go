@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -33,6 +34,9 @@ func openRouterTUN(cfg Config, nl *rtnl.Conn, ct *conntrack.Table, g *guard.Guar
 	}
 	// Kernel tunnels of an earlier process; a TUN device is of one that runs.
 	if _, err := removeDevices(nl, Alias, rtnl.KindIP6Tnl); err != nil {
+		return nil, err
+	}
+	if err := dropServed(nl, nobody); err != nil {
 		return nil, err
 	}
 	device, index, err := tun.Open(nl, cfg.Device, Alias, mtu)
@@ -116,6 +120,14 @@ func (f *routerTUN) Keep(keep []netip.Addr) error {
 			return err
 		}
 	}
+	for _, home := range f.bound.servedHomes() {
+		if slices.Contains(keep, home) {
+			continue
+		}
+		if err := f.unserve(home); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -127,9 +139,10 @@ func (f *routerTUN) Describe() Info {
 
 func (f *routerTUN) Counters(yield func(name string, value uint64)) {
 	f.mu.Lock()
-	n := len(f.bound.byHome)
+	n, served := len(f.bound.byHome), len(f.bound.served)
 	f.mu.Unlock()
 	yield("bindings", uint64(n))
+	yield("served", uint64(served))
 	f.engine.Counters(yield)
 	f.ct.Counters(yield)
 }
@@ -141,8 +154,12 @@ func (f *routerTUN) Close(leave bool) error {
 	if f.closed {
 		return nil
 	}
+	var failed error
+	for _, home := range f.bound.servedHomes() {
+		failed = errors.Join(failed, f.unserve(home)) // rules would outlive the device
+	}
 	f.closed = true
 	f.engine.Close()
 	f.ct.Close()
-	return f.nl.Close()
+	return errors.Join(failed, f.nl.Close())
 }

@@ -36,9 +36,12 @@ type table struct {
 
 	mu      sync.RWMutex
 	entries map[addr]*entry
+	served  map[addr]*entry // nodes with addresses of other routers, which tunnel packets for them to us
 }
 
-func newTable(s side) *table { return &table{side: s, entries: make(map[addr]*entry)} }
+func newTable(s side) *table {
+	return &table{side: s, entries: make(map[addr]*entry), served: make(map[addr]*entry)}
+}
 
 // ends gives the outer source and destination of what this end of b's tunnel sends.
 func (t *table) ends(b Binding) (local, remote netip.Addr) {
@@ -91,6 +94,11 @@ func (t *table) outbound(b []byte) (*entry, reason) {
 	}
 	e := t.entries[*home]
 	if e == nil {
+		// For an address of another router the source counts; what brought the packet here is a rule for the node's link. It
+		// comes second, so that nobody elsewhere has a packet to a bound address sent to that router by its source alone.
+		e = t.served[src]
+	}
+	if e == nil {
 		return nil, noBinding
 	}
 	if src == dst || (src == e.local && dst == e.remote) {
@@ -111,6 +119,9 @@ func (t *table) inbound(outerSrc, outerDst *addr, b []byte) reason {
 		home = &dst
 	}
 	e := t.entries[*home]
+	if s := t.served[dst]; s != nil && (e == nil || !e.receives(outerSrc, outerDst)) {
+		return s.inboundServed(outerSrc, outerDst, &src)
+	}
 	if e == nil {
 		return noBinding
 	}
@@ -127,10 +138,15 @@ func (t *table) inbound(outerSrc, outerDst *addr, b []byte) reason {
 type ledger struct {
 	byHome map[netip.Addr]Binding
 	careOf map[netip.Addr]int // how many bindings have this care-of address
+	served map[netip.Addr]servedNode
+	exits  map[netip.Addr]int // how many nodes are served for this router
 }
 
 func newLedger() ledger {
-	return ledger{byHome: make(map[netip.Addr]Binding), careOf: make(map[netip.Addr]int)}
+	return ledger{
+		byHome: make(map[netip.Addr]Binding), careOf: make(map[netip.Addr]int),
+		served: make(map[netip.Addr]servedNode), exits: make(map[netip.Addr]int),
+	}
 }
 
 // checkAddresses says why b cannot be bound, whatever else is; nil if it can.
@@ -178,6 +194,12 @@ func (l *ledger) check(b Binding) error {
 	// The tunnel packets of one binding would go into the tunnel of another.
 	if o, bound := l.byHome[b.CareOf]; bound {
 		return fmt.Errorf("bind %s to %s: that is the home address of another binding, to %s", b.Home, b.CareOf, o.CareOf)
+	}
+	if o, served := l.served[b.Home]; served {
+		return fmt.Errorf("bind %s to %s: that address is served for %s", b.Home, b.CareOf, o.CareOf)
+	}
+	if l.exits[b.Home] > 0 {
+		return fmt.Errorf("bind %s to %s: that is a router whose nodes are served", b.Home, b.CareOf)
 	}
 	if l.careOf[b.Home] > 0 {
 		return fmt.Errorf("bind %s to %s: %s is the care-of address of another binding", b.Home, b.CareOf, b.Home)

@@ -2,6 +2,7 @@
 package fake
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -12,10 +13,11 @@ import (
 // Forwarder is a forward.Forwarder that only remembers.
 type Forwarder struct {
 	Left []forward.Binding           // what an earlier process left, for Adopt
-	Fail func(forward.Binding) error // what Bind is to return; nil: no error
+	Fail func(forward.Binding) error // what Bind and Serve are to return; nil: no error
 
 	mu     sync.Mutex
 	bound  map[netip.Addr]forward.Binding
+	served map[netip.Addr]forward.Binding
 	closed bool
 	leave  bool
 }
@@ -37,9 +39,42 @@ func (f *Forwarder) Bind(b forward.Binding) error {
 
 func (f *Forwarder) put(b forward.Binding) {
 	if f.bound == nil {
-		f.bound = make(map[netip.Addr]forward.Binding)
+		f.bound, f.served = make(map[netip.Addr]forward.Binding), make(map[netip.Addr]forward.Binding)
 	}
-	f.bound[b.Home] = b
+	if b.Served {
+		f.served[b.Home] = b
+	} else {
+		f.bound[b.Home] = b
+	}
+}
+
+// Serve remembers b, with Served.
+func (f *Forwarder) Serve(b forward.Binding) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b.Served = true
+	if f.Fail != nil {
+		if err := f.Fail(b); err != nil {
+			return err
+		}
+	}
+	f.put(b)
+	return nil
+}
+
+// Unserve forgets home.
+func (f *Forwarder) Unserve(home netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.served, home)
+	return nil
+}
+
+// Served lists what is served in the order of the home addresses.
+func (f *Forwarder) Served() []forward.Binding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return sorted(f.served)
 }
 
 // Unbind forgets home.
@@ -64,11 +99,9 @@ func (f *Forwarder) Adopt() ([]forward.Binding, error) {
 func (f *Forwarder) Keep(homes []netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for home := range f.bound {
-		if !slices.Contains(homes, home) {
-			delete(f.bound, home)
-		}
-	}
+	gone := func(home netip.Addr, _ forward.Binding) bool { return !slices.Contains(homes, home) }
+	maps.DeleteFunc(f.bound, gone)
+	maps.DeleteFunc(f.served, gone)
 	return nil
 }
 
@@ -84,12 +117,11 @@ func (f *Forwarder) Bound(home netip.Addr) (forward.Binding, bool) {
 func (f *Forwarder) Bindings() []forward.Binding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var all []forward.Binding
-	for _, b := range f.bound {
-		all = append(all, b)
-	}
-	slices.SortFunc(all, func(a, b forward.Binding) int { return a.Home.Compare(b.Home) })
-	return all
+	return sorted(f.bound)
+}
+
+func sorted(bindings map[netip.Addr]forward.Binding) []forward.Binding {
+	return slices.SortedFunc(maps.Values(bindings), func(a, b forward.Binding) int { return a.Home.Compare(b.Home) })
 }
 
 // Closed reports whether Close was called, and with what.
@@ -101,14 +133,15 @@ func (f *Forwarder) Closed() (closed, leave bool) {
 
 // Describe names the fake.
 func (f *Forwarder) Describe() forward.Info {
-	return forward.Info{Backend: "fake", Device: "fake0", MTU: 1460}
+	return forward.Info{Backend: "fake", Device: "fake0", MTU: 1460, Serves: true}
 }
 
-// Counters yields the number of bindings.
+// Counters yields the number of bindings, and of what is served.
 func (f *Forwarder) Counters(yield func(name string, value uint64)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	yield("bindings", uint64(len(f.bound)))
+	yield("served", uint64(len(f.served)))
 }
 
 // Close forgets all, unless leave.
@@ -117,7 +150,7 @@ func (f *Forwarder) Close(leave bool) error {
 	defer f.mu.Unlock()
 	f.closed, f.leave = true, leave
 	if !leave {
-		f.bound = nil
+		f.bound, f.served = nil, nil
 	}
 	return nil
 }
