@@ -279,7 +279,7 @@ func TestVerifyPathLength(t *testing.T) {
 	limited := func(n int) func(*x509.Certificate) {
 		return func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = n, true }
 	}
-	for limit, ok := range map[int]bool{0: false, 1: true, 2: true} {
+	for limit, ok := range map[int]bool{0: false, 1: true, 2: true, 1<<31 - 1: true} {
 		a := anchor.issue(t, "isp", site, authority, limited(limit))
 		b := a.issue(t, "branch", site, authority)
 		_, err := certpath.Verify(der(a, b, b.issue(t, "router", lan)), lax(anchor.anchors()))
@@ -290,6 +290,25 @@ func TestVerifyPathLength(t *testing.T) {
 	a := anchor.issue(t, "isp", site, authority, limited(0))
 	if _, err := certpath.Verify(der(a, a.issue(t, "router", lan)), lax(anchor.anchors())); err != nil {
 		t.Errorf("a router right below a limit of 0: %v", err)
+	}
+	b := a.issue(t, "branch", site, authority)
+	if _, err := certpath.Verify(der(b, b.issue(t, "router", lan)), lax(a.anchors())); !errors.Is(err, certpath.ReasonPathLength) {
+		t.Errorf("an authority below an anchor with a limit of 0: %v", err)
+	}
+}
+
+// The four purposes of RFC 6494 section 7, and none beside them.
+func TestPurposes(t *testing.T) {
+	anchor := newAnchor(t, "anchor")
+	for arc, want := range map[int]certpath.Purpose{
+		22: 0, 23: certpath.PurposeRouter, 24: certpath.PurposeProxiedRouter, 25: certpath.PurposeOwner, 26: certpath.PurposeProxiedOwner, 27: 0,
+	} {
+		n := anchor.issue(t, "router", lan, func(c *x509.Certificate) {
+			c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 99}, {1, 3, 6, 1, 5, 5, 7, 3, arc}}
+		})
+		if got := certpath.Purposes(n.anchors()[0].Certificate); got != want {
+			t.Errorf("id-kp %d: %v", arc, got)
+		}
 	}
 }
 
