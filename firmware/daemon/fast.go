@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -25,7 +26,7 @@ func (d *Daemon) fastConfig() fmip.RouterConfig {
 	c := fmip.RouterConfig{
 		Keys: d.keys, MaxNodes: d.nodeLimit(), MaxLifetime: f.MaxForwarding, RequestRate: f.RequestsPerSecond,
 		HITimeout: f.InitiateTimeout, HIRetries: f.InitiateRetries, ProxyLifetime: f.ProxyLifetime, DADTransmits: f.DADTransmits,
-		RetransTimer: d.config.LKE.RetransTimer, Buffer: f.Buffer && d.hold != nil, HostRoutes: d.neighbors != nil, Rand: rand.Reader,
+		RetransTimer: d.config.LKE.RetransTimer, Buffer: f.Buffer && d.hold != nil, HostRoutes: d.neighbors != nil && d.forward.Describe().Serves, Rand: rand.Reader,
 	}
 	if c.DADTransmits == 0 {
 		c.DADTransmits = -1 // of the settings 0 means none
@@ -135,12 +136,11 @@ func (d *Daemon) carryFast(effects []fmip.Effect) {
 		case fmip.EffectProxy, fmip.EffectUnproxy:
 			d.proxyFast(e)
 		case fmip.EffectRoute:
-			if err := d.neighbors.AddRoute(e.Link, e.Addr); err != nil {
-				d.complain("route "+e.Addr.String(), err)
-			}
+			d.serveFast(e)
 		case fmip.EffectUnroute:
-			if err := d.neighbors.RemoveRoute(e.Link, e.Addr); err != nil {
-				d.log.Debug("route", "address", e.Addr, "err", err)
+			// The tunnel ends first: without the host route its packets would have no way to go.
+			if err := errors.Join(d.forward.Unserve(e.Addr), d.neighbors.RemoveRoute(e.Link, e.Addr)); err != nil {
+				d.complain("stop serving "+e.Addr.String(), err)
 			}
 		case fmip.EffectNeighbour:
 			if l := d.byIndex[e.Link]; l != nil && l.secured != nil {
@@ -193,6 +193,22 @@ func (d *Daemon) bindFast(b fmip.Binding) {
 		d.carry(d.router.Release(d.now(), b.Home))
 	}
 	d.stepFast(fmip.Input{Kind: fmip.InForwarding, Home: b.Home, Failed: err != nil})
+}
+
+// serveFast makes a node be reached here at its previous care-of address: a host route leads to the link, and what the node sends
+// goes back to its previous router. The one without the other is of no use.
+func (d *Daemon) serveFast(e *fmip.Effect) {
+	b := e.Binding
+	err := d.neighbors.AddRoute(e.Link, e.Addr)
+	if err == nil {
+		err = d.forward.Serve(forward.Binding{Home: b.Home, Router: b.Router, CareOf: b.CareOf, Link: b.Link})
+		if err != nil {
+			err = errors.Join(err, d.neighbors.RemoveRoute(e.Link, e.Addr))
+		}
+	}
+	if err != nil {
+		d.complain("serve "+e.Addr.String(), err)
+	}
 }
 
 // holdFast keeps packets of a node that is away, or sends what was kept.
