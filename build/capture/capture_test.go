@@ -41,6 +41,35 @@ func solicit(tail ...byte) []byte {
 	return ipv6.Append(nil, ipv6.Header{Src: local, Dst: ipv6.AllNodes(), HopLimit: 255}, ipv6.ProtoICMPv6, msg)
 }
 
+// fastAuth has the form of what authenticates fast handovers; tshark does not check it.
+var fastAuth = mobility.FastAuth{Present: true}
+
+func fast(src, dst, home netip.Addr, mh []byte) []byte {
+	from := src
+	if home.IsValid() {
+		from = home
+	}
+	mobility.FixChecksum(mh, from, dst)
+	return ipv6.Append(nil, ipv6.Header{Src: src, Dst: dst, HopLimit: 64, HomeAddress: home}, ipv6.ProtoMobility, mh)
+}
+
+func fastUpdatePacket(flags uint16) []byte {
+	fbu := mobility.FastBindingUpdate{Seq: 3, Flags: flags, Lifetime: 10, AlternateCareOf: careOf, Auth: fastAuth}
+	return fast(home, router, home, fbu.Append(nil))
+}
+
+func fastAckPacket(seq uint16, status uint8) []byte {
+	return fast(router, careOf, netip.Addr{}, mobility.FastBindingAck{Seq: seq, Status: status, Lifetime: 10, Auth: fastAuth}.Append(nil))
+}
+
+func initiatePacket() []byte {
+	return fast(router, careOf, netip.Addr{}, mobility.HandoverInitiate{Seq: 5, LinkAddr: ipv6.LinkAddr{2}}.Append(nil))
+}
+
+func initiateAckPacket(seq uint16, code uint8) []byte {
+	return fast(careOf, router, netip.Addr{}, mobility.HandoverAck{Seq: seq, Code: code, LinkAddr: ipv6.LinkAddr{2}}.Append(nil))
+}
+
 func changed(packet []byte, fromEnd int) []byte {
 	packet[len(packet)-fromEnd] ^= 1
 	return packet
@@ -54,12 +83,19 @@ func TestFaultsAreFound(t *testing.T) {
 		}
 		t.Skip("tshark is missing: apt-get install tshark")
 	}
+	const bothFlags = mobility.FlagAck | mobility.FlagHome
 	for _, c := range []struct {
 		name    string
 		packets [][]byte
 		want    string // "" if only completeness is missing
 	}{
 		{"all is well", [][]byte{update(), ack(7, 0), solicit()}, ""},
+		{"a fast handover", [][]byte{fastUpdatePacket(bothFlags), initiatePacket(), initiateAckPacket(5, 0), fastAckPacket(3, 0)}, ""},
+		{"fast update without H", [][]byte{fastUpdatePacket(mobility.FlagAck)}, "lacks A, H or its home address"},
+		{"fast update refused", [][]byte{fastUpdatePacket(bothFlags), fastAckPacket(3, 130)}, "refuses with 130"},
+		{"fast acknowledgement of nothing", [][]byte{fastUpdatePacket(bothFlags), fastAckPacket(4, 0)}, "answers nothing"},
+		{"handover refused", [][]byte{initiatePacket(), initiateAckPacket(5, 128)}, "refuses with 128"},
+		{"handover answer to nothing", [][]byte{initiatePacket(), initiateAckPacket(6, 0)}, "answers nothing"},
 		{"mobility checksum", [][]byte{changed(update(), 1), ack(7, 0)}, "mh_bad_checksum"},
 		{"ICMPv6 checksum", [][]byte{changed(solicit(), 1)}, "ICMPv6 checksum is wrong"},
 		{"refused", [][]byte{update(), ack(7, 133)}, "refused with status 133"},

@@ -1,5 +1,5 @@
-// Capture has tshark judge the demo's capture: checksums, router advertisements, binding updates and acknowledgements as
-// somebody else reads them. What tshark 4.0 cannot judge is named here, and nothing else is tolerated.
+// Capture has tshark judge the demo's capture: checksums, router advertisements, binding updates and acknowledgements, and the
+// messages of fast handovers, as somebody else reads them. What tshark 4.0 cannot judge is named here, and nothing else is tolerated.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -28,6 +29,8 @@ var columns = []string{
 	"ipv6.opt.mipv6.home_address", "ipv6.routing.mipv6.home_address", "_ws.expert.group",
 }
 
+func allColumns() []string { return append(slices.Clone(columns), fastColumns...) }
+
 // frame is one frame as tshark reads it. A field that occurs more than once has its values joined by commas.
 type frame map[string]string
 
@@ -47,6 +50,7 @@ func (f frame) malformed() bool {
 
 func read(path string) ([]frame, error) {
 	args := []string{"-r", path, "-o", "udp.check_checksum:TRUE", "-T", "fields", "-E", "separator=|"}
+	columns := allColumns()
 	for _, c := range columns {
 		args = append(args, "-e", c)
 	}
@@ -91,9 +95,13 @@ func tolerated(f frame) bool {
 		return f.has("icmpv6.opt.type", "7")
 	case f.has("icmpv6.type", neighborAdvert):
 		return f.has("icmpv6.opt.type", "8")
+	case toleratedFast(f):
+		return true
 	}
 	switch f["mip6.mhtype"] {
-	case bindingAck, keyRequest, keyAck, finished:
+	case keyRequest, keyAck:
+		return f.has("ipv6.hlim", localHopLimit) // otherwise they are those of fast handovers
+	case bindingAck, finished:
 		return true
 	}
 	return false
@@ -110,7 +118,9 @@ func run(path string) error {
 	}
 	count := make(map[string]int)
 	updates := make(map[string]frame)
+	fast := newFastJudge(count, fail)
 	for _, f := range frames {
+		fast.judge(f)
 		if f.malformed() && !tolerated(f) {
 			fail(f, "tshark calls it malformed")
 		}
@@ -154,9 +164,9 @@ func run(path string) error {
 			}
 		}
 	}
-	for _, what := range []string{
+	for _, what := range append([]string{
 		"ICMPv6 checksums", "UDP checksums", "router advertisements with H, R and a key", "binding updates", "binding acknowledgements",
-	} {
+	}, fastCounts...) {
 		fmt.Printf("capture: %6d %s\n", count[what], what)
 		if count[what] == 0 {
 			errs = append(errs, fmt.Errorf("no %s in %s: nothing was judged", what, path))
