@@ -14,7 +14,7 @@ import (
 	"github.com/roamkey/roamkey/ndp"
 )
 
-// Certificates are read here rather than by crypto/x509: it is half a megabyte in a router's flash, most of it for keys and
+// Certificates are read here rather than by crypto/x509: it is most of a megabyte in a router's flash, for keys and
 // constraints that these certificates do not have.
 
 // MaxOctets is the length of the longest certificate that is read.

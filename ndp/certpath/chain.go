@@ -51,7 +51,7 @@ func LoadAnchors(text []byte) ([]Anchor, error) {
 			err = ReasonSignature
 		}
 		if err != nil {
-			return nil, fmt.Errorf("trust anchor %q: %w", c.Subject, err)
+			return nil, fmt.Errorf("trust anchor \"%v\": %w", c.Subject, err)
 		}
 		anchors = append(anchors, Anchor{c})
 	}
@@ -126,7 +126,7 @@ func LoadChain(text []byte, profile Profile) (Chain, error) {
 			return Chain{}, errors.New("only an anchor in it, no certificate of a router: make one with roamkeyd ca router")
 		}
 		if err := profile.checkAuthority(top); err != nil {
-			return Chain{}, fmt.Errorf("trust anchor %q: %w", top.Subject, err)
+			return Chain{}, fmt.Errorf("trust anchor \"%v\": %w", top.Subject, err)
 		}
 		o.Anchors = []Anchor{{top}}
 	}
@@ -166,7 +166,7 @@ func (o *Options) verifyHeadless(order []*Certificate) (Path, error) {
 		}
 	}
 	if err != nil {
-		return Path{}, fmt.Errorf("certificate of %q: %w", top.Subject, err)
+		return Path{}, fmt.Errorf("certificate of \"%v\": %w", top.Subject, err)
 	}
 	for i := 1; i < len(order); i++ {
 		if a, err = o.below(a, order[i], i == len(order)-1); err != nil {
@@ -184,7 +184,7 @@ func orderPath(certs []*Certificate) ([]*Certificate, error) {
 			continue
 		}
 		if order != nil {
-			return nil, fmt.Errorf("two certificates of routers, %q and %q: keep one", order[0].Subject, c.Subject)
+			return nil, fmt.Errorf("two certificates of routers, \"%v\" and \"%v\": keep one", order[0].Subject, c.Subject)
 		}
 		order = append(order, c)
 	}
@@ -210,7 +210,7 @@ func orderPath(certs []*Certificate) ([]*Certificate, error) {
 			}
 		}
 		if found < 0 {
-			return nil, fmt.Errorf("the certificate of %q is not on the way from the anchor to the router: remove it", left[0].Subject)
+			return nil, fmt.Errorf("the certificate of \"%v\" is not on the way from the anchor to the router: remove it", left[0].Subject)
 		}
 		cert = left[found]
 		order = append([]*Certificate{cert}, order...)
@@ -218,7 +218,7 @@ func orderPath(certs []*Certificate) ([]*Certificate, error) {
 	}
 	for _, c := range order[1:] {
 		if bytes.Equal(c.Subject, order[0].Issuer) {
-			return nil, fmt.Errorf("%q and %q issued each other: this path comes from no anchor", c.Subject, order[0].Subject)
+			return nil, fmt.Errorf("\"%v\" and \"%v\" issued each other: this path comes from no anchor", c.Subject, order[0].Subject)
 		}
 	}
 	return order, nil

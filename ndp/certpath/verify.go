@@ -136,7 +136,7 @@ func (o *Options) fromAnchor(cert *Certificate, last bool) (*authority, error) {
 		}
 	}
 	if failed == nil {
-		failed = fmt.Errorf("%w: its issuer is %q", ReasonAnchor, cert.Issuer)
+		failed = fmt.Errorf("%w: its issuer is \"%v\"", ReasonAnchor, cert.Issuer)
 	}
 	return nil, failed
 }
@@ -146,7 +146,7 @@ func (o *Options) fromAnchor(cert *Certificate, last bool) (*authority, error) {
 func (o *Options) top(a *Anchor) (*authority, error) {
 	c := a.Certificate
 	if err := o.checkTime(c); err != nil {
-		return nil, fmt.Errorf("trust anchor %q: %w", c.Subject, err)
+		return nil, fmt.Errorf("trust anchor \"%v\": %w", c.Subject, err)
 	}
 	// For the anchor inherit makes no sense: nothing contains an empty set's.
 	set, err := o.Profile.addresses(c, everything())
@@ -156,11 +156,11 @@ func (o *Options) top(a *Anchor) (*authority, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("trust anchor %q: %w", c.Subject, err)
+		return nil, fmt.Errorf("trust anchor \"%v\": %w", c.Subject, err)
 	}
 	key, err := c.rsaKey(ndp.MinKeyBits, ndp.MaxKeyBits)
 	if err != nil {
-		return nil, fmt.Errorf("trust anchor %q: %w", c.Subject, err)
+		return nil, fmt.Errorf("trust anchor \"%v\": %w", c.Subject, err)
 	}
 	top := &authority{anchor: a, cert: c, key: key, set: set, limit: MaxCertificates, notBefore: c.NotBefore, notAfter: c.NotAfter}
 	top.constrain()
@@ -172,7 +172,7 @@ func (o *Options) top(a *Anchor) (*authority, error) {
 func (o *Options) below(above *authority, cert *Certificate, last bool) (*authority, error) {
 	found, err := o.checkBelow(above, cert, last)
 	if err != nil {
-		return nil, fmt.Errorf("certificate of %q: %w", cert.Subject, err)
+		return nil, fmt.Errorf("certificate of \"%v\": %w", cert.Subject, err)
 	}
 	return found, nil
 }
@@ -284,7 +284,7 @@ func earlier(a, b time.Time) time.Time {
 func (a *authority) path() (Path, error) {
 	prefixes, ok := a.set.Prefixes(MaxPrefixes)
 	if !ok {
-		return Path{}, fmt.Errorf("certificate of %q: %w: at most %d are taken", a.cert.Subject, ReasonTooManyAddresses, MaxPrefixes)
+		return Path{}, fmt.Errorf("certificate of \"%v\": %w: at most %d are taken", a.cert.Subject, ReasonTooManyAddresses, MaxPrefixes)
 	}
 	return Path{
 		SPKI: a.cert.SPKI, KeyHash: cga.KeyHash(a.cert.SPKI), Prefixes: prefixes,
