@@ -121,23 +121,20 @@ func (r *Report) fastMoments(a *Analysis, atPAR []Message) {
 			break
 		}
 	}
-	for _, m := range a.Messages {
-		if m.Kind == InitiateAck && !m.Outgoing && m.At.After(a.Moments.Arrived) {
-			a.InFlight = inFlight(r.Frames, a.Loss, r.Down, m.At)
-			break
-		}
+	if !a.Moments.Arrived.IsZero() && a.Moments.Router > 0 {
+		a.InFlight = inFlight(r.Frames, a.Loss, r.Down, a.Moments.Arrived.Add(a.Moments.Router))
 	}
 }
 
-// slack is what the old router may take from the new one's answer to forwarding, until which packets go the old way.
+// slack is how exact the moment is at which the old router says that it forwards.
 const slack = 2 * time.Millisecond
 
 // inFlight counts the packets that were on their way in the old cell when the node left it, or that its router put there
-// before it had the new router's answer.
-func inFlight(frames []pcap.Frame, loss Loss, down, answer time.Time) int {
+// before it forwarded, for which it has to have the new router's answer.
+func inFlight(frames []pcap.Frame, loss Loss, down, forwarding time.Time) int {
 	n := 0
 	for _, f := range frames {
-		if f.Interface != atPARCell || !f.Outgoing || f.At.After(answer.Add(slack)) {
+		if f.Interface != atPARCell || !f.Outgoing || f.At.After(forwarding.Add(slack)) {
 			continue
 		}
 		seq, _, ok := flowSeq(f)

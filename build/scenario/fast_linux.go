@@ -195,5 +195,5 @@ func (r *run) askedToMove() error {
 	if r.asking == nil {
 		return nil
 	}
-	return r.asking.Wait(time.Second)
+	return r.asking.Wait(10 * time.Second)
 }
