@@ -50,6 +50,7 @@ func (a *arrival) watched() netip.Addr {
 // arrivalRequest is what an HI asks for.
 type arrivalRequest struct {
 	peer             *peer
+	local            netip.Addr // our address that the HI came to: the one that the peer tunnels to
 	seq              uint16
 	code             uint8
 	assigned, buffer bool
@@ -83,7 +84,7 @@ func (r *Router) handoverInitiate(now pacing.Time, in *Input) {
 	}
 	r.count.add(countInitiatesTaken)
 	ack.Code, ack.NewCareOf = r.accept(now, arrivalRequest{
-		peer: par, seq: m.Seq, code: m.Code, assigned: m.Assigned, buffer: m.Buffer && r.cfg.Buffer,
+		peer: par, local: p.Dst, seq: m.Seq, code: m.Code, assigned: m.Assigned, buffer: m.Buffer && r.cfg.Buffer,
 		node: m.LinkAddr, previous: m.PreviousCareOf, careOf: m.NewCareOf, neighbour: in.Neighbour,
 	})
 	r.count.add(countAcksToPeers)
@@ -272,7 +273,7 @@ func (r *Router) expect(now pacing.Time, a *arrival, q *arrivalRequest) {
 	})
 	if a.code == mobility.HandoverUsePrevious {
 		a.routed = true
-		b := Binding{Home: a.previous, Router: r.cfg.Address, CareOf: a.peer.Router, Link: index, ToRouter: true}
+		b := Binding{Home: a.previous, Router: q.local, CareOf: a.peer.Router, Link: index, ToRouter: true}
 		r.emit(Effect{Kind: EffectRoute, Addr: a.previous, Link: index, Binding: b})
 	}
 	a.present = a.careOf == q.careOf && q.neighbour == q.node

@@ -275,6 +275,32 @@ func TestHostRoute(t *testing.T) {
 	}
 }
 
+// Routers with several addresses: both ends of a tunnel between them are those that the HI had, whatever link the node leaves
+// and whichever of the new router's addresses comes first.
+func TestHostRouteBetweenRoutersWithSeveralAddresses(t *testing.T) {
+	parKnown, narFirst := netip.MustParseAddr("2001:db8:a::1"), netip.MustParseAddr("2001:db8:b::1")
+	l := newLab(t, func(par, nar *fmip.RouterConfig) {
+		par.Address, nar.Address = parKnown, narFirst
+		nar.Neighbors[0].Router = parKnown
+		nar.HostRoutes = true
+	})
+	l.par.address = parKnown
+	l.nar.entries[labNew] = ipv6.LinkAddr{2, 6, 6, 6, 6, 6}
+	l.update(predictive(1))
+	l.run(20 * time.Millisecond)
+	served := fmip.Binding{Home: labHome, Router: narAddr, CareOf: parKnown, Link: labLink, ToRouter: true}
+	if l.nar.routes[labHome] != served {
+		t.Errorf("served as %+v, want %+v", l.nar.routes[labHome], served)
+	}
+	bound := fmip.Binding{Home: labHome, Router: parKnown, CareOf: narAddr, Link: labLink, ToRouter: true}
+	if l.par.bound[labHome] != bound {
+		t.Errorf("bound as %+v, want %+v", l.par.bound[labHome], bound)
+	}
+	if len(l.acks) != 1 || l.acks[0].Status != mobility.FastStatusUseSupplied || l.acks[0].AlternateCareOf != labHome {
+		t.Errorf("FBack %+v", l.acks)
+	}
+}
+
 // A retransmitted HI gets the same HAck and prepares nothing again; a new one for the same move loses nothing of what is
 // kept; a node that did not come is forgotten after PROXY_ND_LIFETIME.
 func TestInitiateAgain(t *testing.T) {

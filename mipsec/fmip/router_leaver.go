@@ -272,9 +272,14 @@ func (r *Router) Bindings(yield func(b Binding, until time.Time) bool) {
 	}
 }
 
-// outward gives a binding as effects have it.
+// outward gives a binding as effects have it. A tunnel to the new router starts where that knows us by, not at the address on
+// the node's link: it takes tunnel packets from the router alone that the HI came from.
 func (r *Router) outward(n *leaver, b *binding) Binding {
-	return Binding{Home: n.home, Router: b.router, CareOf: b.exit, Link: n.link.Index, ToRouter: b.exit != b.target()}
+	out := Binding{Home: n.home, Router: b.router, CareOf: b.exit, Link: n.link.Index, ToRouter: b.exit != b.target()}
+	if out.ToRouter && r.cfg.Address.IsValid() {
+		out.Router = r.cfg.Address
+	}
+	return out
 }
 
 // Release gives up what stands for home because another protocol has bound it: the newest authentic binding counts. There
