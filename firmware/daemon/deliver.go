@@ -58,6 +58,9 @@ func (d *Daemon) deliver(l *link, p *ipv6.Packet, s *send.Security) {
 			d.counters.unexpected++
 			return
 		}
+		if s.Secured {
+			d.hear(l, p, s) // who has a handover key must not be taken for another station
+		}
 		d.fastPacket(p, s, false)
 	case ndp.TypePathSolicit:
 		if l.secured == nil {

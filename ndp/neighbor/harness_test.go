@@ -202,6 +202,12 @@ func rs(from ipv6.LinkAddr, src netip.Addr, hw ipv6.LinkAddr) *ipv6.Packet {
 	return wrap(from, src, ipv6.AllRouters(), ndp.AppendRouterSolicit(nil, src, ipv6.AllRouters(), options...))
 }
 
+// proxy is an RtSolPr.
+func proxy(from ipv6.LinkAddr, src netip.Addr, hw ipv6.LinkAddr) *ipv6.Packet {
+	m := ndp.ProxySolicit{Identifier: 7, SourceLink: hw, Wildcard: true}
+	return wrap(from, src, ipv6.AllRouters(), m.Append(nil, src, ipv6.AllRouters()))
+}
+
 func ra(from ipv6.LinkAddr, src netip.Addr, hw ipv6.LinkAddr) *ipv6.Packet {
 	b := []byte{ndp.TypeRouterAdvert, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0}
 	if !hw.IsZero() {

@@ -51,6 +51,11 @@ func (c *Cache) packet(now pacing.Time, in *Input) {
 		if m, reason = ndp.ParseRedirect(p); reason == ndp.ReasonNone {
 			c.redirected(&m, in)
 		}
+	case ndp.TypeFast:
+		var m ndp.ProxySolicit
+		if m, reason = ndp.ParseProxySolicit(p); reason == ndp.ReasonNone {
+			c.proxySolicited(now, &m, in)
+		}
 	default:
 		c.count.add(dropType)
 	}
@@ -206,6 +211,20 @@ func (c *Cache) routerSolicited(now pacing.Time, m *ndp.RouterSolicit, in *Input
 	if e := c.learn(now, src, m.SourceLink, in); e != nil && e.mayChange(in) {
 		e.router = false
 	}
+}
+
+// proxySolicited learns of a node that has signed a solicitation of fast handovers (RFC 5568 section 6.1.1): from then on nobody
+// who cannot sign is taken for it. Unsecured ones say nothing of neighbours.
+func (c *Cache) proxySolicited(now pacing.Time, m *ndp.ProxySolicit, in *Input) {
+	if !c.cfg.Router || !in.Secured {
+		c.count.add(dropRouterMessage)
+		return
+	}
+	src := in.Packet.Src
+	if m.SourceLink.IsZero() || !c.canBeNeighbour(src) {
+		return
+	}
+	c.learn(now, src, m.SourceLink, in)
 }
 
 // routerAdvertised learns of a router (RFC 4861 section 6.3.4). What else it says is for the host.
