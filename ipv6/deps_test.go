@@ -22,7 +22,7 @@ func TestCoresStandOnLittle(t *testing.T) {
 		"net", "golang.org/x/net", "crypto/x509", "crypto/tls", "os/signal", "encoding/json", "log/slog",
 	}
 	for _, core := range []string{
-		"ipv6", "ndp", "ndp/cga", "ndp/send", "ndp/neighbor", "mipsec/pacing", "mipsec/mobility", "mipsec/lke", "mipsec/handoverkey", "mipsec/fmip",
+		"ipv6", "ndp", "ndp/cga", "ndp/send", "ndp/neighbor", "ndp/certpath", "mipsec/pacing", "mipsec/mobility", "mipsec/lke", "mipsec/handoverkey", "mipsec/fmip",
 	} {
 		dir := filepath.Join("..", core)
 		if sources, _ := filepath.Glob(filepath.Join(dir, "*.go")); len(sources) == 0 {

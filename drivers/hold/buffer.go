@@ -12,6 +12,7 @@ type state uint8
 const (
 	holding  state = iota // they are kept
 	draining              // they queue behind those that are being sent
+	frozen                // there is no route any more; those that are kept wait for what becomes of them
 	ended                 // there is no route any more; some may be under way to here, and are sent on
 )
 
@@ -129,7 +130,7 @@ func (b *buffer) judge(p []byte, now int64) verdict {
 		p[hopLimitAt]++
 	}
 	switch h.state {
-	case ended:
+	case ended, frozen:
 		if why := b.send(p); why != sentOne {
 			return why
 		}
@@ -261,6 +262,12 @@ func (h *held) quiet(now int64) (yes bool, again int64) {
 		return true, 0
 	}
 	return false, h.last + gap
+}
+
+// freeze is for a hold whose route is gone, and whose packets stay.
+func (b *buffer) freeze(h *held) {
+	b.unschedule(h)
+	h.state, h.copy = frozen, false
 }
 
 // end is for a hold whose route is gone.

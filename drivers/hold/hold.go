@@ -68,6 +68,9 @@ type Holder interface {
 	// arrives meanwhile queues behind. When the queue is empty the hold ends, and Drained tells. An address that is not
 	// held is drained already.
 	Drain(addr netip.Addr) error
+	// Freeze keeps no more for addr: packets that come go their usual way. What is kept stays for Drain, which ends nothing
+	// then but sends it in its pace, or for Discard. An address that is not held stays as it is.
+	Freeze(addr netip.Addr) error
 	// Discard drops what is kept for addr, and ends the hold. Packets that come go their usual way. Drained does not tell.
 	Discard(addr netip.Addr) error
 	// Drained tells of addresses whose hold ended by Drain. It never makes the Holder wait: what nobody receives is

@@ -211,6 +211,27 @@ func (h *Hold) Discard(addr netip.Addr) error {
 	return nil
 }
 
+// Freeze implements Holder.
+func (h *Hold) Freeze(addr netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return errClosed
+	}
+	held := h.buffer.holds[addr]
+	if held == nil || held.state != holding {
+		return nil
+	}
+	if err := h.nl.DeleteRoute(h.route(addr)); err != nil {
+		h.failures++
+		return err
+	}
+	h.pump(readAll) // what stands in the device came before
+	h.buffer.freeze(held)
+	h.ct.Forget(addr)
+	return nil
+}
+
 // Drained implements Holder.
 func (h *Hold) Drained() <-chan netip.Addr { return h.told.out }
 

@@ -559,3 +559,38 @@ func TestTheDeviceIsSilent(t *testing.T) {
 		}
 	}
 }
+
+// TestFrozenPacketsWait: what was copied stays while more packets go their usual way, and is sent when it is asked for, or not
+// at all.
+func TestFrozenPacketsWait(t *testing.T) {
+	for _, wanted := range []bool{true, false} {
+		n := newNetwork(t)
+		h := n.open(Config{})
+		r, s := n.receive(node), n.packets(node, 300)
+		n.must(h.Hold(node, true))
+		s.send(20)
+		r.orderly(20)
+		n.must(h.Freeze(node))
+		n.must(h.Freeze(node))
+		s.send(10)
+		r.orderly(30)
+		n.kept(h, node, 20)
+		if !wanted {
+			n.must(h.Discard(node))
+			n.kept(h, node, 0)
+			s.send(1)
+			r.orderly(31)
+			continue
+		}
+		n.must(h.Drain(node))
+		n.drained(h, node)
+		r.await(50)
+		if got := r.numbers(); !slices.Equal(got, append(upTo(0, 30), upTo(0, 20)...)) {
+			t.Errorf("arrived: %v", got)
+		}
+		// A hold after that is a new one.
+		n.must(h.Hold(node, false))
+		s.send(5)
+		n.kept(h, node, 5)
+	}
+}

@@ -131,7 +131,7 @@ func (d *Daemon) carryFast(effects []fmip.Effect) {
 			if e.Expired {
 				d.stepKeys(handoverkey.Input{Kind: handoverkey.InTimedOut, Home: e.Binding.Home})
 			}
-		case fmip.EffectHold, fmip.EffectDrain, fmip.EffectDiscard:
+		case fmip.EffectHold, fmip.EffectDrain, fmip.EffectFreeze, fmip.EffectDiscard:
 			d.holdFast(e)
 		case fmip.EffectProxy, fmip.EffectUnproxy:
 			d.proxyFast(e)
@@ -222,6 +222,8 @@ func (d *Daemon) holdFast(e *fmip.Effect) {
 		err = d.hold.Hold(e.Addr, e.Copy)
 	case fmip.EffectDrain:
 		err = d.hold.Drain(e.Addr)
+	case fmip.EffectFreeze:
+		err = d.hold.Freeze(e.Addr)
 	case fmip.EffectDiscard:
 		err = d.hold.Discard(e.Addr)
 	}

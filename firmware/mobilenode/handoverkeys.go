@@ -3,7 +3,6 @@ package mobilenode
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"time"
 
 	"github.com/roamkey/roamkey/drivers/engine"
@@ -72,7 +71,7 @@ func (k *handoverKeys) makePair(number uint64, bits int) {
 		private, err := engine.GenerateKey(bits)
 		var spki []byte
 		if err == nil {
-			spki, err = x509.MarshalPKIXPublicKey(&private.PublicKey)
+			spki, err = ndp.MarshalSPKI(ndp.PublicKey{Modulus: private.N.Bytes(), Exponent: private.E})
 		}
 		return func() {
 			k.do(func() {

@@ -3,12 +3,12 @@ package mobilenode
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/roamkey/roamkey/drivers/engine"
+	"github.com/roamkey/roamkey/ndp"
 	"github.com/roamkey/roamkey/ndp/cga"
 )
 
@@ -35,7 +35,7 @@ func newIdentity(path string, sec int) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	spki, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	spki, err := ndp.MarshalSPKI(ndp.PublicKey{Modulus: private.N.Bytes(), Exponent: private.E})
 	if err != nil {
 		return nil, fmt.Errorf("encode the public key: %w", err)
 	}

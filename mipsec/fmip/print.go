@@ -4,7 +4,7 @@ import "strconv"
 
 var effectNames = [...]string{
 	EffectSend: "send", EffectSendND: "send-nd", EffectKeyRequest: "key-request", EffectBind: "bind", EffectUnbind: "unbind",
-	EffectHold: "hold", EffectDrain: "drain", EffectDiscard: "discard", EffectProxy: "proxy", EffectUnproxy: "unproxy",
+	EffectHold: "hold", EffectDrain: "drain", EffectDiscard: "discard", EffectFreeze: "freeze", EffectProxy: "proxy", EffectUnproxy: "unproxy",
 	EffectRoute: "route", EffectUnroute: "unroute", EffectNeighbour: "neighbour", EffectSave: "save", EffectForget: "forget",
 	EffectReport: "report",
 }

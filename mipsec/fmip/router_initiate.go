@@ -337,6 +337,10 @@ func (r *Router) complete(n *leaver) {
 	}
 	r.sendAck(n, b.target(), ipv6.LinkAddr{})
 	r.report(r.event(EventBound, n, updateText(run)))
+	if n.held && n.copying && !n.gone {
+		r.freeze(n)
+		return
+	}
 	r.release(n, true)
 }
 

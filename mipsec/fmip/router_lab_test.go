@@ -232,6 +232,8 @@ func (l *lab) do(s *labSide, effects []fmip.Effect) {
 				l.deliver(s, packet)
 			}
 			l.after(0, func() { l.step(s, fmip.Input{Kind: fmip.InDrained, Home: e.Addr}) })
+		case fmip.EffectFreeze:
+			delete(s.held, e.Addr)
 		case fmip.EffectDiscard:
 			delete(s.held, e.Addr)
 			delete(s.kept, e.Addr)

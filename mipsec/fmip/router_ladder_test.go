@@ -25,7 +25,7 @@ func TestPredictiveHandover(t *testing.T) {
 		"PAR bind 2001:db8:1::100 to 2001:db8:2::100",
 		"PAR FBack 0 to 2001:db8:1::100 on 1", // as a frame: the route leads into the tunnel already
 		"PAR FBack 0 to 2001:db8:2::100 routed",
-		"PAR discard 2001:db8:1::100", // the node had those packets
+		"PAR freeze 2001:db8:1::100", // the node had those packets
 	)
 	if len(l.acks) != 1 || l.acks[0].Status != 0 || l.acks[0].Seq != 1 || l.acks[0].Lifetime != 30 {
 		t.Fatalf("the node got %+v on the old link", l.acks)
@@ -54,7 +54,7 @@ func TestPredictiveHandover(t *testing.T) {
 	}
 	// HK-AR-18: when the forwarding times out the key goes; the lifetime is that of the FBU.
 	l.run(29 * time.Second)
-	l.expect()
+	l.expect("PAR discard 2001:db8:1::100") // the copies, which nobody has missed
 	l.run(2 * time.Second)
 	l.expect("PAR unbind 2001:db8:1::100 expired=true")
 	l.wantCounter(l.par, "fast_bindings_expired", 1)
@@ -194,6 +194,7 @@ func TestReturningNode(t *testing.T) {
 	l.expect(
 		"MN FBU from 2001:db8:1::100",
 		"PAR unbind 2001:db8:1::100 expired=false",
+		"PAR discard 2001:db8:1::100",
 		"PAR FBack 0 to 2001:db8:1::100 on 1",
 	)
 	if len(l.acks) != 1 || l.acks[0].Lifetime != 0 || l.acks[0].Seq != 2 {
@@ -228,8 +229,39 @@ func TestReturningNode(t *testing.T) {
 	l.expect(
 		"MN FBU from 2001:db8:2::100",
 		"PAR unbind 2001:db8:1::100 expired=false",
+		"PAR discard 2001:db8:1::100",
 		"PAR FBack 0 to 2001:db8:2::100 routed",
 	)
+}
+
+// A node that left before its FBack says so by an FBU from the new link: it gets what was sent to the old one meanwhile. Of one
+// that got its FBack nothing is sent twice.
+func TestLeaverMissedItsAck(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		l := newLab(t)
+		keyed(l)
+		l.update(predictive(1))
+		if early {
+			l.move()
+		}
+		l.run(labHop) // the FBU arrives, and no HAck yet
+		l.data()
+		if !early {
+			l.run(10 * time.Millisecond)
+			l.move()
+		}
+		l.run(10 * time.Millisecond)
+		had := l.packets
+		l.attach(l.nar, labLink)
+		l.una()
+		if early {
+			l.update(reactive(2))
+		}
+		l.run(3 * time.Second)
+		if had != map[bool]int{false: 1, true: 0}[early] || l.packets != 1 {
+			t.Errorf("left early %v: the node got the packet %d times, %d of them on the old link", early, l.packets, had)
+		}
+	}
 }
 
 // A new FBU supersedes the binding (RFC 5568 section 5.6), here to another link of the same router, which is PAR and NAR
@@ -245,13 +277,14 @@ func TestHandoverWithinTheRouter(t *testing.T) {
 	l.run(10 * time.Millisecond)
 	l.expect(
 		"MN FBU from 2001:db8:1::100",
+		"PAR discard 2001:db8:1::100", // what was copied of the move before
 		"PAR hold 2001:db8:1::100 copy=true",
 		"PAR hold 2001:db8:11::100 copy=false",
 		"PAR proxy 2001:db8:11::100",
 		"PAR bind 2001:db8:1::100 to 2001:db8:11::100",
 		"PAR FBack 0 to 2001:db8:1::100 on 1",
 		"PAR FBack 0 to 2001:db8:11::100 routed",
-		"PAR discard 2001:db8:1::100",
+		"PAR freeze 2001:db8:1::100",
 	)
 	// Without a change of link there is nothing to forward to.
 	f = predictive(3)
@@ -430,5 +463,6 @@ func TestReactiveWithinTheRouter(t *testing.T) {
 		"PAR unproxy 2001:db8:11::100",
 		"PAR drain 2001:db8:11::100",
 		"PAR FBack 0 to 2001:db8:11::100 routed",
+		"PAR drain 2001:db8:1::100", // what was copied until the first update was done
 	)
 }

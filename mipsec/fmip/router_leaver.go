@@ -47,6 +47,7 @@ type leaver struct {
 	gone      bool // the radio said so, or an update came from elsewhere
 	held      bool // packets are kept ...
 	copying   bool // ... and sent on as well
+	frozen    bool // ... up to now: what is kept stays in case that the node had left already, and no more is kept
 	holdUntil pacing.Time
 	checkAt   pacing.Time
 
@@ -178,7 +179,9 @@ func (r *Router) nodeDue(now pacing.Time, n *leaver) {
 		r.save(n)
 	}
 	if n.holdUntil <= now {
-		r.count.add(countHoldExpired)
+		if !n.frozen {
+			r.count.add(countHoldExpired)
+		}
 		r.release(n, !n.gone)
 	}
 	if n.checkAt <= now {
@@ -194,6 +197,9 @@ func (r *Router) nodeDue(now pacing.Time, n *leaver) {
 
 // hold keeps n's packets from now on.
 func (r *Router) hold(n *leaver, copying bool) {
+	if n.frozen {
+		r.release(n, false)
+	}
 	if n.held && n.copying == copying {
 		return
 	}
@@ -216,8 +222,15 @@ func (r *Router) release(n *leaver, deliver bool) {
 	if deliver && (!n.copying || n.gone) {
 		kind = EffectDrain
 	}
-	n.held, n.copying = false, false
+	n.held, n.copying, n.frozen = false, false, false
 	r.emit(Effect{Kind: kind, Addr: n.home, Link: n.link.Index})
+}
+
+// freeze keeps what was copied until now, and no more. Who got its acknowledgement on the old link had everything that was
+// sent there. Who left too early says so by another update, from the new link, and gets the copies then.
+func (r *Router) freeze(n *leaver) {
+	n.frozen, n.holdUntil = true, r.now.Add(r.cfg.LeaveHold)
+	r.emit(Effect{Kind: EffectFreeze, Addr: n.home, Link: n.link.Index})
 }
 
 // save makes n's record last.

@@ -82,6 +82,8 @@ const (
 	EffectHold
 	EffectDrain
 	EffectDiscard
+	// EffectFreeze keeps no more for Addr. What is kept stays, for EffectDrain or EffectDiscard.
+	EffectFreeze
 	// EffectProxy makes solicitations for Addr on Link be answered; EffectUnproxy ends it.
 	EffectProxy
 	EffectUnproxy

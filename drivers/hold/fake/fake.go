@@ -96,6 +96,18 @@ func (f *Holder) Keep(addr netip.Addr, packets, octets int) {
 	}
 }
 
+// Freeze implements hold.Holder.
+func (f *Holder) Freeze(addr netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "freeze "+addr.String())
+	if s, there := f.held[addr]; there {
+		s.Copy = false
+		f.held[addr] = s
+	}
+	return nil
+}
+
 // Discard implements hold.Holder.
 func (f *Holder) Discard(addr netip.Addr) error {
 	f.mu.Lock()
@@ -132,7 +144,7 @@ func (f *Holder) Status(addr netip.Addr) (hold.Status, bool) {
 	return s, there
 }
 
-// Calls lists what was asked for, in order: "hold", "copy", "drain" or "discard", and the address.
+// Calls lists what was asked for, in order: "hold", "copy", "drain", "freeze" or "discard", and the address.
 func (f *Holder) Calls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
