@@ -8,6 +8,7 @@ import (
 	"github.com/roamkey/roamkey/drivers/engine"
 	"github.com/roamkey/roamkey/mipsec/fmip"
 	"github.com/roamkey/roamkey/mipsec/handoverkey"
+	"github.com/roamkey/roamkey/ndp"
 )
 
 // handoverKeys are the keys that routers gave, and the key pairs that they were encrypted with. The pairs are in memory
