@@ -56,6 +56,9 @@ type bench struct {
 	engine  *enginefake.Engine
 	log     *strings.Builder
 
+	text    string // the settings; empty: those below
+	prepare func() // what else a daemon gets before it begins; nil: nothing
+
 	segment rawfake.Segment
 	end     context.CancelFunc
 	ended   chan error
@@ -117,7 +120,11 @@ func newBench(t *testing.T) *bench {
 // start starts a daemon on what the last one left in the state directory and in the forwarder.
 func (b *bench) start() {
 	b.t.Helper()
-	c, problems := config.Parse("test.conf", strings.ReplaceAll(settings, "DIR", b.dir))
+	text := b.text
+	if text == "" {
+		text = settings
+	}
+	c, problems := config.Parse("test.conf", strings.ReplaceAll(text, "DIR", b.dir))
 	if len(problems) > 0 {
 		b.t.Fatal(problems)
 	}
@@ -132,6 +139,9 @@ func (b *bench) start() {
 	}
 	if err := b.d.listen(); err != nil {
 		b.t.Fatal(err)
+	}
+	if b.prepare != nil {
+		b.prepare()
 	}
 	if err := b.d.begin(&testKey(b.t).PublicKey); err != nil {
 		b.t.Fatal(err)
