@@ -77,6 +77,15 @@ type crypto struct {
 
 	mu            sync.Mutex
 	losing, still bool
+	lost          engine.Op // is lost even so
+	loses         bool
+}
+
+// lose makes the next jobs of one kind be lost.
+func (c *crypto) lose(op engine.Op) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost, c.loses = op, true
 }
 
 func newCrypto(t *testing.T, o engine.Operations) *crypto {
@@ -118,7 +127,7 @@ func (c *crypto) set(losing, still bool) {
 
 func (c *crypto) Submit(j engine.Job) (engine.Ticket, bool) {
 	c.mu.Lock()
-	losing := c.losing
+	losing := c.losing || c.loses && j.Op == c.lost
 	c.mu.Unlock()
 	if losing {
 		return j.Ticket, true
@@ -288,8 +297,12 @@ func icmp(typ uint8, more ...func(p *ipv6.Packet) bool) func(p *ipv6.Packet) boo
 	}
 }
 
-func from(a netip.Addr) func(p *ipv6.Packet) bool { return func(p *ipv6.Packet) bool { return p.Src == a } }
-func to(a netip.Addr) func(p *ipv6.Packet) bool   { return func(p *ipv6.Packet) bool { return p.Dst == a } }
+func from(a netip.Addr) func(p *ipv6.Packet) bool {
+	return func(p *ipv6.Packet) bool { return p.Src == a }
+}
+func to(a netip.Addr) func(p *ipv6.Packet) bool {
+	return func(p *ipv6.Packet) bool { return p.Dst == a }
+}
 
 // about chooses solicitations and advertisements by their target.
 func about(a netip.Addr) func(p *ipv6.Packet) bool {

@@ -318,7 +318,9 @@ func TestReloadEndsAndBeginsSEND(t *testing.T) {
 	b.neighbors.Ask(lanIndex, v.addr) // nobody is asked
 	b.hush()
 	b.reconfigure("send 'off'", "send 'only'")
-	b.await("SEND", func(s control.Snapshot) bool { return s.Links[0].Served && s.Links[0].SEND != nil && s.Links[0].LinkLocal == b.ll() })
+	b.await("SEND", func(s control.Snapshot) bool {
+		return s.Links[0].Served && s.Links[0].SEND != nil && s.Links[0].LinkLocal == b.ll()
+	})
 	if p := b.spoke("a signed advertisement", icmp(ndp.TypeRouterAdvert, from(b.ll()))); !v.hear(p).Secured {
 		t.Error("it is not signed")
 	}
