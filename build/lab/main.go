@@ -108,8 +108,8 @@ type guestTest struct{ pkg, run string }
 
 func guestTests() []guestTest {
 	return []guestTest{
-		{"forward", "Kernel"},
-		{"guard", "OnlyBoundPairs|KernelIsSilent|PairsOutliveACrash"},
+		{"forward", "Kernel|Serve"},
+		{"guard", "OnlyBoundPairs|OnlyServedPairs|KernelIsSilent|PairsOutliveACrash"},
 		{"hostnet", "SecurityAssociationsOfTheKernel"},
 		{"rawip", "VLANInterface|HandoverUnderESP"},
 	}

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/roamkey/roamkey/build/netlab/netlabtest"
+	"github.com/roamkey/roamkey/drivers/guard"
 	"github.com/roamkey/roamkey/drivers/rtnl"
+	"github.com/roamkey/roamkey/ipv6"
 )
 
 // The lab of the tests of Serve: ar is the new access router of a node on the link lan0 that keeps the address which it has of
@@ -212,7 +214,9 @@ func TestServeSendsNothingBack(t *testing.T) {
 		n.host(pcoa, false)
 		n.inject(n.mn, tunnelled(par, routerAddr, -1, udp(peer, pcoa, 64, "nowhere")))
 		n.cnIn.wait("Destination Unreachable", isICMP(icmpUnreachable))
-		n.mnIn.silent("the packet on its way back", func(p []byte) bool { return bytes.Contains(p, []byte("nowhere")) })
+		n.mnIn.silent("the packet on its way back", func(p []byte) bool {
+			return p[6] != ipv6.ProtoICMPv6 && bytes.Contains(p, []byte("nowhere")) // without a guard tunnel6 complains
+		})
 		n.host(pcoa, true)
 		n.inject(n.mn, tunnelled(par, routerAddr, -1, udp(peer, pcoa, 64, "somewhere")))
 		n.oldIn.wait("the packet for the node", isUDP("somewhere"))
@@ -384,11 +388,12 @@ func TestKernelServesOnAfterACrash(t *testing.T) {
 				n := newTunnelNetwork(t)
 				b := n.nar()
 				two := Binding{Home: pcoaTwo, Router: routerAddr, CareOf: parTwo, Link: b.Link}
-				open := func(backend Backend, guarded bool) Forwarder {
-					if !guarded {
-						return n.open(Config{Backend: backend}, nil)
+				open := func(backend Backend, guarded bool) (Forwarder, *guard.Guard) {
+					var g *guard.Guard
+					if guarded {
+						g = n.guard()
 					}
-					return n.open(Config{Backend: backend}, n.guard())
+					return n.open(Config{Backend: backend}, g), g
 				}
 				crossing := func(when string, all ...Binding) {
 					t.Helper()
@@ -403,13 +408,14 @@ func TestKernelServesOnAfterACrash(t *testing.T) {
 						n.oldIn.silent("a packet from a stranger", isUDP("bad "+text))
 					}
 				}
-				f := open(way.backend, way.guarded)
+				f, g := open(way.backend, way.guarded)
 				n.must(f.Serve(b))
 				n.must(f.Serve(two))
 				n.must(f.Bind(Binding{Home: homeAddr, Router: routerAddr, CareOf: par}))
 				n.must(f.Close(true)) // what a process that dies leaves, too
+				n.must(g.Close(true))
 				crossing("nobody runs", b, two)
-				f = open(next.backend, next.guarded)
+				f, g = open(next.backend, next.guarded)
 				crossing("not adopted yet", b, two)
 				left, err := f.Adopt()
 				n.must(err)
@@ -422,6 +428,9 @@ func TestKernelServesOnAfterACrash(t *testing.T) {
 				crossing("adopted", b, two)
 				n.must(f.Keep([]netip.Addr{pcoaTwo}))
 				crossing("kept", two)
+				if got := g.Served(); g != nil && !slices.Equal(got, []guard.Pair{{Outer: parTwo, Inner: pcoaTwo}}) {
+					t.Errorf("the guard admits %v", got)
+				}
 				n.inject(n.mn, tunnelled(par, routerAddr, -1, udp(peer, pcoa, 64, "not kept")))
 				n.oldIn.silent("a packet of a node that was not kept", isUDP("not kept"))
 				n.inject(n.oldIn.ns, udp(pcoa, peer, 64, "from it"))
