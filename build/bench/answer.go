@@ -80,11 +80,9 @@ func (n *network) answerRate(questions []question, r rig.Router, witness *rig.Se
 		return 0, err
 	}
 	defer n.nodes.All()
+	drain(n.nodes)
 	buf := make([]byte, 2048)
 	var p ipv6.Packet
-	for ok := true; ok; _, ok = n.nodes.Receive(buf, time.Now().Add(time.Millisecond), &p) {
-		// Answers that were under way when the last run ended are none of this one.
-	}
 	asked, answered := 0, 0
 	ask := func() error {
 		q := questions[asked%len(questions)]

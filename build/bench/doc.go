@@ -5,4 +5,8 @@
 //
 //	load0 ──── lan0 router wan0 ──── up0
 //	(nodes)        (roamkeyd)        (where nodes have moved to)
+//
+// Fast handovers have a second roamkeyd beside it, to which nodes go that tell beforehand:
+//
+//	router peer0 ──── peer0 nar lan0 ──── cell0
 package main

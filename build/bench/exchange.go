@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"time"
 
+	"github.com/roamkey/roamkey/build/rig"
 	"github.com/roamkey/roamkey/drivers/engine"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
@@ -84,6 +85,7 @@ func (n *network) exchangeRate(all []*node, d time.Duration) (float64, error) {
 		return 0, err
 	}
 	defer n.nodes.All()
+	drain(n.nodes)
 	next, acks := 0, 0
 	send := func() (err error) {
 		if next < len(all) {
@@ -111,5 +113,14 @@ func (n *network) exchangeRate(all []*node, d time.Duration) (float64, error) {
 				return 0, err
 			}
 		}
+	}
+}
+
+// drain takes what is still there of an earlier run: that must not count for the next one.
+func drain(wire *rig.Wire) {
+	buf := make([]byte, 2048)
+	var p ipv6.Packet
+	for end, ok := time.Now().Add(time.Second), true; ok && time.Now().Before(end); {
+		_, ok = wire.Receive(buf, time.Now().Add(time.Millisecond), &p)
 	}
 }
