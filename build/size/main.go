@@ -16,21 +16,23 @@ import (
 type target struct {
 	name  string // file name of the binary
 	board string // a device of that kind
+	flash bool   // it has no more than some megabytes of flash: the budget counts
 	env   []string
 }
 
 func targets() []target {
 	return []target{
-		{"mips", "ath79 (24Kc)", []string{"GOARCH=mips", "GOMIPS=softfloat"}},
-		{"mipsle", "ramips (24KEc)", []string{"GOARCH=mipsle", "GOMIPS=softfloat"}},
-		{"arm5", "kirkwood", []string{"GOARCH=arm", "GOARM=5"}},
-		{"arm7", "ipq40xx, mvebu", []string{"GOARCH=arm", "GOARM=7"}},
-		{"arm64", "filogic", []string{"GOARCH=arm64"}},
-		{"amd64", "x86/64", []string{"GOARCH=amd64"}},
+		{"mips", "ath79 (24Kc)", true, []string{"GOARCH=mips", "GOMIPS=softfloat"}},
+		{"mipsle", "ramips (24KEc)", true, []string{"GOARCH=mipsle", "GOMIPS=softfloat"}},
+		{"arm5", "kirkwood", true, []string{"GOARCH=arm", "GOARM=5"}},
+		{"arm7", "ipq40xx, mvebu", true, []string{"GOARCH=arm", "GOARM=7"}},
+		{"arm64", "filogic", true, []string{"GOARCH=arm64"}},
+		{"amd64", "x86/64", false, []string{"GOARCH=amd64"}},
 	}
 }
 
-// Budgets in octets. They are stated for MIPS, whose code is the largest; the others have to keep within them, too.
+// Budgets in octets. They are stated for MIPS; the other boards with flash have to keep within them, too. A machine with a disk
+// is told of, and not bounded.
 const (
 	budgetRaw = 7_500_000
 	budgetXZ  = 2_000_000
@@ -60,7 +62,10 @@ func run(goTool, out, pkg, ldflags string) error {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 		verdict := "ok"
-		if raw > budgetRaw || xz > budgetXZ {
+		switch {
+		case !t.flash:
+			verdict = "has a disk"
+		case raw > budgetRaw || xz > budgetXZ:
 			verdict = "OVER"
 			over = append(over, t.name)
 		}
