@@ -9,33 +9,45 @@ import (
 	"testing"
 )
 
-// Requirements of an access router and of a mobile node, and resolutions of what the draft leaves open.
-const (
-	routerRequirements = 28
-	nodeRequirements   = 13
-	lastResolution     = 'w'
-)
+// protocol is one whose requirements are listed: of an access router, of a mobile node, and resolutions of what its source
+// leaves open, which a document explains.
+type protocol struct {
+	name           string
+	router, node   int
+	lastResolution byte
+	document       string
+}
 
-func requirements() (all []string) {
-	for i := range routerRequirements {
-		all = append(all, fmt.Sprintf("LKE-AR-%d", i+1))
+func protocols() []protocol {
+	return []protocol{
+		{name: "LKE", router: 28, node: 13, lastResolution: 'w', document: "docs/protocol.md"},
+		{name: "HK", router: 21, node: 8, lastResolution: 'l', document: "docs/fast.md"}, // handover keys
 	}
-	for i := range nodeRequirements {
-		all = append(all, fmt.Sprintf("LKE-MN-%d", i+1))
+}
+
+func (p protocol) identifiers() (all []string) {
+	for i := range p.router {
+		all = append(all, fmt.Sprintf("%s-AR-%d", p.name, i+1))
+	}
+	for i := range p.node {
+		all = append(all, fmt.Sprintf("%s-MN-%d", p.name, i+1))
+	}
+	for c := byte('a'); c <= p.lastResolution; c++ {
+		all = append(all, fmt.Sprintf("%s-resolution-%c", p.name, c))
 	}
 	return all
 }
 
-func resolutions() (all []string) {
-	for c := 'a'; c <= lastResolution; c++ {
-		all = append(all, fmt.Sprintf("LKE-resolution-%c", c))
+func identifiers() (all []string) {
+	for _, p := range protocols() {
+		all = append(all, p.identifiers()...)
 	}
 	return all
 }
 
 // identifier finds whole names: LKE-AR-1 is not in LKE-AR-12. "LKE-resolution-e, -f" names both.
 func identifier() *regexp.Regexp {
-	return regexp.MustCompile(`LKE-(?:(?:AR|MN)-[0-9]+|resolution-[a-z])\b`)
+	return regexp.MustCompile(`\b(?:LKE|HK)-(?:(?:AR|MN)-[0-9]+|resolution-[a-z])\b`)
 }
 
 // named gives the files of tests that name each identifier.
@@ -57,7 +69,7 @@ func named(t *testing.T) map[string][]string {
 
 func TestEveryRequirementIsNamedByATest(t *testing.T) {
 	names := named(t)
-	known := append(requirements(), resolutions()...)
+	known := identifiers()
 	for _, id := range known {
 		if len(names[id]) == 0 {
 			t.Errorf("%s is named by no test", id)
@@ -111,31 +123,79 @@ func TestRequirementsNameTestsThatExist(t *testing.T) {
 			}
 		}
 	}
-	for _, id := range append(requirements(), resolutions()...) {
+	for _, id := range identifiers() {
 		if !seen[id] {
 			t.Errorf("%s: %s is missing", document, id)
 		}
 	}
-	if want := len(requirements()) + len(resolutions()); len(order) != want {
+	if want := len(identifiers()); len(order) != want {
 		t.Errorf("%s has %d rows, want %d", document, len(order), want)
 	}
 }
 
-// TestEachResolutionIsExplained: docs/protocol.md has a heading for each, with more than a line below it.
+// TestEachResolutionIsExplained: the protocol's document has a heading for each, with more than a line below it.
 func TestEachResolutionIsExplained(t *testing.T) {
-	text := read(t, "docs/protocol.md")
-	for c := 'a'; c <= lastResolution; c++ {
-		_, rest, found := strings.Cut(text, fmt.Sprintf("\n### %c. ", c))
-		if !found {
-			t.Errorf("docs/protocol.md has no heading ### %c.", c)
-			continue
-		}
-		_, body, _ := strings.Cut(rest, "\n")
-		body, _, _ = strings.Cut(body, "\n#")
-		for _, part := range []string{"**Open:**", "**Here:**", "**Why:**"} {
-			if !strings.Contains(body, part) {
-				t.Errorf("resolution %c has no part %s", c, part)
+	for _, p := range protocols() {
+		text := read(t, p.document)
+		for c := byte('a'); c <= p.lastResolution; c++ {
+			_, rest, found := strings.Cut(text, fmt.Sprintf("\n### %c. ", c))
+			if !found {
+				t.Errorf("%s has no heading ### %c.", p.document, c)
+				continue
+			}
+			_, body, _ := strings.Cut(rest, "\n")
+			body, _, _ = strings.Cut(body, "\n#")
+			for _, part := range []string{"**Open:**", "**Here:**", "**Why:**"} {
+				if !strings.Contains(body, part) {
+					t.Errorf("%s: resolution %c has no part %s", p.document, c, part)
+				}
 			}
 		}
+	}
+}
+
+// secureMessages are the rows of RFC 3971's table of who has to carry what (sections 5.1.1, 5.2.1, 5.3.3 and 8), and the
+// messages of RFC 5269.
+func secureMessages() []string {
+	return []string{
+		"NS, src unicast", "NS for DAD, src ::", "NA solicited", "NA in reply to an unsecured NS", "NA unsolicited / UNA of FMIPv6",
+		"RS, src unicast", "RS, src ::", "RA in reply to RS (unicast)", "RA multicast", "Redirect", "RtSolPr with option 27",
+		"PrRtAdv with option 28", "CPS 148 / CPA 149",
+	}
+}
+
+// TestSecureMessagesHaveTests: each of them is a part of ndp/send's TestTable, under its name, and has a row in
+// docs/requirements.md that links to it, and to no test that does not exist.
+func TestSecureMessagesHaveTests(t *testing.T) {
+	const document, file = "docs/requirements.md", "ndp/send/table_test.go"
+	source := read(t, file)
+	rows := make(map[string]row)
+	for _, r := range tables(read(t, document))["Messages of SEND"] {
+		rows[r.cells[0]] = r
+	}
+	link := regexp.MustCompile(`\[(Test\w+)\]\(\.\./([^)]+_test\.go)\)`)
+	for _, name := range secureMessages() {
+		if !strings.Contains(source, fmt.Sprintf("t.Run(%q,", name)) {
+			t.Errorf("%s does not show %s", file, name)
+		}
+		r, ok := rows[name]
+		if !ok || len(r.cells) != 3 || r.cells[1] == "" {
+			t.Errorf("%s has no row of three cells for %s", document, name)
+			continue
+		}
+		links := link.FindAllStringSubmatch(r.cells[2], -1)
+		shown := false
+		for _, l := range links {
+			if !exists(l[2]) || !strings.Contains(read(t, l[2]), "func "+l[1]+"(") {
+				t.Errorf("%s:%d: there is no %s in %s", document, r.line, l[1], l[2])
+			}
+			shown = shown || l[1] == "TestTable" && l[2] == file
+		}
+		if !shown {
+			t.Errorf("%s:%d: %s does not lead to its part of TestTable", document, r.line, name)
+		}
+	}
+	if len(rows) != len(secureMessages()) {
+		t.Errorf("%s has %d messages, want %d", document, len(rows), len(secureMessages()))
 	}
 }
