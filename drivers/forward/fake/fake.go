@@ -2,6 +2,7 @@
 package fake
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 // Forwarder is a forward.Forwarder that only remembers.
 type Forwarder struct {
 	Left []forward.Binding           // what an earlier process left, for Adopt
+	Old  bool                        // the kernel has no policy routing: nobody can be served
 	Fail func(forward.Binding) error // what Bind and Serve are to return; nil: no error
 
 	mu     sync.Mutex
@@ -52,6 +54,9 @@ func (f *Forwarder) put(b forward.Binding) {
 func (f *Forwarder) Serve(b forward.Binding) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.Old {
+		return errors.New("no policy routing")
+	}
 	b.Served = true
 	if f.Fail != nil {
 		if err := f.Fail(b); err != nil {
@@ -133,7 +138,7 @@ func (f *Forwarder) Closed() (closed, leave bool) {
 
 // Describe names the fake.
 func (f *Forwarder) Describe() forward.Info {
-	return forward.Info{Backend: "fake", Device: "fake0", MTU: 1460, Serves: true}
+	return forward.Info{Backend: "fake", Device: "fake0", MTU: 1460, Serves: !f.Old}
 }
 
 // Counters yields the number of bindings, and of what is served.
