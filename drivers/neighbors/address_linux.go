@@ -167,6 +167,32 @@ func (n *Neighbors) removeAddress(link int, addr netip.Addr) error {
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("take the address %s off link %d: %w", addr, link, err)
 	}
+	return n.removePrefixRoute(a)
+}
+
+// removePrefixRoute removes the on-link route that the kernel made for an address of ours. It keeps it for any other address in
+// that prefix, although that has a route of its own, with its own metric.
+func (n *Neighbors) removePrefixRoute(gone address) error {
+	all, err := n.addressesOf()
+	if err != nil || gone.metric != AddressMetric {
+		return err
+	}
+	prefix := netip.PrefixFrom(gone.addr, int(gone.bits)).Masked()
+	for _, a := range all {
+		if a.link == gone.link && a.metric == AddressMetric && a.bits == gone.bits && prefix.Contains(a.addr) {
+			return nil // another one of ours
+		}
+	}
+	head := make([]byte, unix.SizeofRtMsg)
+	head[0], head[1], head[4] = unix.AF_INET6, gone.bits, unix.RT_TABLE_MAIN
+	err = n.request(unix.RTM_DELROUTE, 0, head, func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.RTA_DST, prefix.Addr().AsSlice())
+		ae.Uint32(unix.RTA_OIF, uint32(gone.link))
+		ae.Uint32(unix.RTA_PRIORITY, AddressMetric)
+	})
+	if err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the route to %s by link %d: %w", prefix, gone.link, err)
+	}
 	return nil
 }
 

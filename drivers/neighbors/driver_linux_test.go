@@ -243,6 +243,59 @@ func (n *network) address(d *Neighbors, addr netip.Addr) (a address) {
 	return a
 }
 
+// TestPrefixRouteGoesWithTheAddress: where the administrator has an address in the prefix, the kernel would leave the route that
+// it made for ours.
+func TestPrefixRouteGoesWithTheAddress(t *testing.T) {
+	n := newNetwork(t)
+	d := n.open()
+	n.take(d)
+	routes := func() (all []uint32) {
+		t.Helper()
+		n.must(d.do(func() error {
+			dump, err := d.dump(unix.RTM_GETROUTE, unix.SizeofRtMsg)
+			for _, b := range dump {
+				ad, err := netlink.NewAttributeDecoder(b[unix.SizeofRtMsg:])
+				if err != nil {
+					return err
+				}
+				dst, link, metric := netip.Addr{}, 0, uint32(0)
+				for ad.Next() {
+					switch ad.Type() {
+					case unix.RTA_DST:
+						dst, _ = netip.AddrFromSlice(ad.Bytes())
+					case unix.RTA_OIF:
+						link = int(ad.Uint32())
+					case unix.RTA_PRIORITY:
+						metric = ad.Uint32()
+					}
+				}
+				if b[1] == 64 && b[4] == unix.RT_TABLE_MAIN && link == n.lan && dst == netip.MustParseAddr("2001:db8:1::") {
+					all = append(all, metric)
+				}
+			}
+			return err
+		}))
+		slices.Sort(all)
+		return all
+	}
+	before := routes()
+	one, two := netip.MustParsePrefix("2001:db8:1:0:1234:5678:9abc:def0/64"), netip.MustParsePrefix("2001:db8:1:0:1234:5678:9abc:def1/64")
+	n.must(d.AddAddress(n.lan, one))
+	n.must(d.AddAddress(n.lan, two))
+	with := append(slices.Clone(before), AddressMetric)
+	if got := routes(); !slices.Equal(got, with) {
+		t.Fatalf("routes with the metrics %v, want %v", got, with)
+	}
+	n.must(d.RemoveAddress(n.lan, one.Addr()))
+	if got := routes(); !slices.Equal(got, with) {
+		t.Errorf("with one address left there are routes with the metrics %v, want %v", got, with)
+	}
+	n.must(d.RemoveAddress(n.lan, two.Addr()))
+	if got := routes(); !slices.Equal(got, before) {
+		t.Errorf("without an address there are routes with the metrics %v, want %v", got, before)
+	}
+}
+
 // Older kernels have no IFA_PROTO: the metric is the mark by which they show an address as ours.
 func TestMarkOfOlderKernels(t *testing.T) {
 	n := newNetwork(t)
