@@ -24,10 +24,37 @@ func (d *Daemon) goodbye() {
 			}
 		})
 		if next.IsZero() || next.After(end) {
+			d.awaitSignatures(end)
 			return
 		}
-		time.Sleep(next.Sub(now))
+		d.pause(next.Sub(now))
 		d.speaking(func(l *link) { d.speak(l, advertise.Input{Kind: advertise.InTick}) })
+	}
+}
+
+// pause lets time pass, in which only what is signed goes out.
+func (d *Daemon) pause(t time.Duration) {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	for {
+		select {
+		case r := <-d.engine.Results():
+			d.finished(&r)
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// awaitSignatures waits until all that was said on links with SEND is signed and sent.
+func (d *Daemon) awaitSignatures(end time.Time) {
+	for _, l := range d.endpoints {
+		for d.now().Before(end) {
+			if _, signing := l.secured.endpoint.Waiting(); signing == 0 {
+				break
+			}
+			d.pause(time.Millisecond)
+		}
 	}
 }
 
@@ -35,6 +62,9 @@ func (d *Daemon) goodbye() {
 func (d *Daemon) leave(links []*link) {
 	for _, l := range links {
 		if l.speaker == nil {
+			if l.secured != nil {
+				d.unsecure(l)
+			}
 			continue
 		}
 		d.speak(l, advertise.Input{Kind: advertise.InStop})
@@ -55,6 +85,9 @@ func (d *Daemon) dropSilent(now time.Time) bool {
 		named := func(other *link) bool { return other.config.Name == l.config.Name }
 		if !slices.ContainsFunc(d.links, named) {
 			d.stale[l.config.Name] = slices.Collect(l.speaker.Records)
+		}
+		if l.secured != nil {
+			d.unsecure(l)
 		}
 	}
 	dropped := len(kept) < len(d.leaving)
