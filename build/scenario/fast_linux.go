@@ -82,7 +82,7 @@ func (r *run) introduce(ctx context.Context) error {
 	}{{r.par, r.top.NAR}, {r.nar, r.top.PAR}}
 	for _, x := range pairs {
 		// Sec 1 takes some 65,000 attempts: a moment here, longer in an emulated machine.
-		s, err := x.daemon.await(ctx, 30*time.Second, "using an address of its key", func(s control.Snapshot) bool { return ownCGA(s, x.daemon.router.Prefix).IsValid() })
+		s, err := x.daemon.await(ctx, patience, "using an address of its key", func(s control.Snapshot) bool { return ownCGA(s, x.daemon.router.Prefix).IsValid() })
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (r *run) introduce(ctx context.Context) error {
 		}
 	}
 	for _, x := range pairs {
-		if _, err := x.daemon.await(ctx, 5*time.Second, "taking the other router for a neighbour", func(s control.Snapshot) bool {
+		if _, err := x.daemon.await(ctx, patience, "taking the other router for a neighbour", func(s control.Snapshot) bool {
 			return s.Fast != nil && len(s.Fast.Neighbors) == 1 && s.Fast.Neighbors[0].Fast && s.Fast.Neighbors[0].Problem == ""
 		}); err != nil {
 			return err
@@ -145,10 +145,10 @@ func fastArgs(p Programs) []string {
 // awaitHandoverKey waits until node and old router share a handover key.
 func (r *run) awaitHandoverKey(ctx context.Context) error {
 	r.tell("the node checks the old router's certificate, and gets a handover key")
-	if _, err := r.node.await(ctx, 8*time.Second, "handover-key", func(l mobilenode.Line) bool { return l.Home == r.report.CareOf }); err != nil {
+	if _, err := r.node.await(ctx, patience, "handover-key", func(l mobilenode.Line) bool { return l.Home == r.report.CareOf }); err != nil {
 		return err
 	}
-	_, err := r.par.await(ctx, 2*time.Second, "sharing a handover key with the node", func(s control.Snapshot) bool {
+	_, err := r.par.await(ctx, patience, "sharing a handover key with the node", func(s control.Snapshot) bool {
 		return s.Fast != nil && s.Fast.Keys == 1
 	})
 	return err
@@ -171,7 +171,7 @@ func (r *run) prepareMove(ctx context.Context) error {
 	if r.options.Protocol == FMIPEarly {
 		leave = fastUpdate
 	}
-	_, err := r.node.awaitFrom(ctx, from, 5*time.Second, leave, nil)
+	_, err := r.node.awaitFrom(ctx, from, patience, leave, nil)
 	return err
 }
 

@@ -22,6 +22,9 @@ import (
 // backend, with a comma between.
 const homeAgentRole = "ROAMKEY_SCENARIO_HOME_AGENT"
 
+// homeAgentReady is what it says when it can be told of addresses.
+const homeAgentReady = "home agent: ready"
+
 // HomeAgentRole gives what a program has to do if it was started to be the home agent; it is asked first thing in main.
 func HomeAgentRole() (main func() int, ok bool) {
 	role, ok := os.LookupEnv(homeAgentRole)
@@ -82,7 +85,7 @@ func serveHomeAgent(ctx context.Context, role string, log io.Writer) error {
 	}
 	defer socket.Close()
 	h.conn = socket
-	fmt.Fprintln(log, "home agent: ready, tunnel by", h.forward.Describe().Backend)
+	fmt.Fprintln(log, homeAgentReady+", tunnel by", h.forward.Describe().Backend)
 	for {
 		select {
 		case <-ctx.Done():

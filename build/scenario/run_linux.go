@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -150,8 +151,32 @@ func (r *run) startHomeAgent(ctx context.Context) error {
 		Path: "/proc/self/exe", Log: log,
 		Env: append(os.Environ(), homeAgentRole+"="+r.top.HomeAgent.String()+","+r.options.Programs.Tunnel),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(patience); ; {
+		said, err := os.ReadFile(log.Name())
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(said, []byte(homeAgentReady)) {
+			return nil
+		}
+		select {
+		case <-r.home.Done():
+			return fmt.Errorf("the home agent ended:\n%s", tail(log.Name()))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the home agent is not ready after %v:\n%s", patience, tail(log.Name()))
+		}
+	}
 }
+
+// patience is how long anything may take that takes a moment: emulated machines need it.
+const patience = 20 * time.Second
 
 func (r *run) startRouters(ctx context.Context) error {
 	r.tell("starting roamkeyd on both routers")
@@ -176,7 +201,7 @@ func (r *run) startRouters(ctx context.Context) error {
 		return err
 	}
 	for _, d := range []*Daemon{r.par, r.nar} {
-		s, err := d.await(ctx, 10*time.Second, "serving its link", func(s control.Snapshot) bool {
+		s, err := d.await(ctx, patience, "serving its link", func(s control.Snapshot) bool {
 			return len(s.Links) == 1 && s.Links[0].Served && s.Links[0].RA.Sent > 0
 		})
 		if err != nil {
@@ -206,14 +231,14 @@ func (r *run) attach(ctx context.Context) error {
 	if r.node, err = r.options.Programs.startMobile(r.top.Node, string(r.options.Protocol), args...); err != nil {
 		return err
 	}
-	ready, err := r.node.await(ctx, 8*time.Second, "address-ready", func(l mobilenode.Line) bool { return r.top.PAR.Prefix.Contains(l.Home) })
+	ready, err := r.node.await(ctx, patience, "address-ready", func(l mobilenode.Line) bool { return r.top.PAR.Prefix.Contains(l.Home) })
 	if err != nil {
 		return err
 	}
 	r.report.CareOf = ready.Home
 	if r.top.Home != nil {
 		r.tell("the node registers with its home agent, %v away", r.options.Home)
-		if _, err := r.node.await(ctx, 8*time.Second, "home-bound", nil); err != nil {
+		if _, err := r.node.await(ctx, patience, "home-bound", nil); err != nil {
 			return err
 		}
 	}
@@ -224,7 +249,7 @@ func (r *run) attach(ctx context.Context) error {
 		return r.awaitHandoverKey(ctx)
 	}
 	r.tell("the node agrees on a key with the old router, which proves the address (1 s)")
-	_, err = r.par.await(ctx, 8*time.Second, "sharing a key with the node", func(s control.Snapshot) bool {
+	_, err = r.par.await(ctx, patience, "sharing a key with the node", func(s control.Snapshot) bool {
 		for _, a := range s.LBSAs.List {
 			if a.Home == r.report.CareOf && a.State == "valid" {
 				return true
@@ -292,9 +317,18 @@ func (r *run) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is under way still counts: to the home agent and back.
+	// What is under way still counts, to the home agent and back; and what is kept on the way, for as long as it comes.
 	if err := pause(ctx, 100*time.Millisecond+2*r.options.Home); err != nil {
 		return err
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		before := r.receiver.Count()
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+		if r.receiver.Count() == before {
+			break
+		}
 	}
 	r.report.Flow = Flow{Sent: sent, Arrivals: r.receiver.Stop(), End: time.Now()}
 	if c := r.report.Crash; c != nil {

@@ -141,6 +141,13 @@ func (r *Receiver) Arrivals() []Arrival {
 	return append([]Arrival(nil), r.arrivals...)
 }
 
+// Count is how many packets arrived so far.
+func (r *Receiver) Count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.arrivals)
+}
+
 // Stop ends the receiving and gives what arrived.
 func (r *Receiver) Stop() []Arrival {
 	r.file.Close()
