@@ -156,6 +156,9 @@ func ladder(r played) picture.Ladder {
 			l.Rows = append(l.Rows, row)
 			flow(picture.Forwarded, "kept at the new router", append(path[:len(path)-1:len(path)-1], scenario.NARName)...)
 			continue
+		case s.What == "first packet" && r.Options.Protocol.Fast():
+			flow(picture.Forwarded, "what was kept, then what comes", append(path[:len(path)-1:len(path)-1], scenario.NARName, scenario.NodeName)...)
+			continue
 		case s.What == "first packet":
 			flow(picture.Forwarded, "forwarded by the old router", path...)
 			continue

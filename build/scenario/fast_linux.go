@@ -17,7 +17,8 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 )
 
-// fastSettings is what a router is told beside, for SEND and fast handovers: it goes on with its link.
+// fastSettings is what a router is told beside, for SEND and fast handovers: it goes on with its link. An emulated machine may
+// need longer than the usual 1.5 s from the preparation of a move to its end.
 const fastSettings = `	option send 'mixed'
 	option fmip '1'
 	list access_point '%[2]s'
@@ -25,6 +26,9 @@ const fastSettings = `	option send 'mixed'
 config send 'send'
 	option key '%[1]s/send.key'
 	option certificate '%[1]s/send.pem'
+
+config fmip 'fmip'
+	option proxy_lifetime '10'
 `
 
 // neighborSettings is what a router is told of the other one.
