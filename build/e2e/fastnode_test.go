@@ -182,8 +182,11 @@ func parseFastAck(h *heard) (mobility.FastBindingAck, bool) {
 	return m, err == nil
 }
 
-// fastState is what a bad packet must not change, as text: keys, forwarding, what is kept.
-func fastState(s control.Snapshot) string {
+// fastState is what a bad packet must not change, as text.
+func fastState(s control.Snapshot) string { return forwardingState(s) + state(s) }
+
+// forwardingState is keys, forwarding, what is kept, and the router's own addresses.
+func forwardingState(s control.Snapshot) string {
 	var text strings.Builder
 	if s.Fast == nil {
 		return ""
@@ -203,7 +206,7 @@ func fastState(s control.Snapshot) string {
 			fmt.Fprintln(&text, l.Name, l.SEND.Mode, l.SEND.Addresses)
 		}
 	}
-	return text.String() + state(s)
+	return text.String()
 }
 
 // keyOf is the handover key of an address, as status tells of it.
