@@ -200,9 +200,13 @@ func TestLostEncryptionIsAnsweredWithoutAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.crypto.lose(engine.Encrypt)
+	asked := time.Now()
 	v.proxySolicit(3, nextPoint, pair)
 	if _, m := v.proxyAdvert(3); m.HasKeyReply || m.Tuples.Len() != 1 {
 		t.Errorf("a key %v, %d access points", m.HasKeyReply, m.Tuples.Len())
+	}
+	if took := time.Since(asked); took > time.Second {
+		t.Errorf("it was answered after %v only: nobody was told of the loss", took)
 	}
 }
 
