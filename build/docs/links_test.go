@@ -60,8 +60,8 @@ func TestLinksLeadSomewhere(t *testing.T) {
 func TestDocumentsAreThere(t *testing.T) {
 	readme := read(t, "README.md")
 	for _, f := range []string{
-		"CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/protocol.md", "docs/requirements.md", "docs/architecture.md",
-		"docs/operating.md", "docs/security.md", "docs/demo.svg", "docs/ladder.svg",
+		"CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/protocol.md", "docs/send.md", "docs/fast.md", "docs/requirements.md",
+		"docs/architecture.md", "docs/operating.md", "docs/security.md", "docs/demo.svg", "docs/ladder.svg",
 	} {
 		if !exists(f) {
 			t.Errorf("%s is missing", f)
@@ -70,8 +70,27 @@ func TestDocumentsAreThere(t *testing.T) {
 			t.Errorf("README.md does not lead to %s", f)
 		}
 	}
-	if !strings.Contains(read(t, "docs/architecture.md"), "(house.svg)") {
-		t.Error("docs/architecture.md does not show the house")
+	for document, picture := range map[string]string{"docs/architecture.md": "house.svg", "docs/fast.md": "fast.svg"} {
+		if !strings.Contains(read(t, document), "("+picture+")") {
+			t.Errorf("%s does not show %s", document, picture)
+		}
+	}
+}
+
+// TestLinkedTestsExist: where a document leads to a test, the file has it.
+func TestLinkedTestsExist(t *testing.T) {
+	link := regexp.MustCompile(`\[((?:Test|Fuzz)\w+)\]\(([^)#]+_test\.go)\)`)
+	count := 0
+	for _, f := range matching(t, "*.md") {
+		for _, m := range link.FindAllStringSubmatch(read(t, f), -1) {
+			count++
+			if to := path.Join(path.Dir(f), m[2]); !exists(to) || !strings.Contains(read(t, to), "func "+m[1]+"(") {
+				t.Errorf("%s: there is no %s in %s", f, m[1], to)
+			}
+		}
+	}
+	if count < 100 {
+		t.Errorf("only %d tests are linked to", count)
 	}
 }
 
