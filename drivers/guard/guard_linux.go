@@ -195,7 +195,7 @@ func mobilityRules(f features, links string) []rule {
 }
 
 // tunnelRules drop tunnel packets to the router that are not of an admitted pair: of outer and inner source in tunnels, or of
-// outer source and inner destination in served. A fragment does not show what it holds,
+// outer source and inner destination in served, which anybody may write to but the router itself. A fragment does not show what it holds,
 // and the kernel puts it together behind all rules, unless connection tracking does so before them: fragments of tunnel
 // packets that get here are dropped. (A packet too short to show an inner source passes: no tunnel device takes it.)
 func tunnelRules(routers, tunnels, served string) []rule {
@@ -206,6 +206,9 @@ func tunnelRules(routers, tunnels, served string) []rule {
 	}
 	return []rule{
 		fragment(ipv6.ProtoIPv6), fragment(ipv6.ProtoDestination), fragment(ipv6.ProtoRouting), fragment(ipv6.ProtoFragment),
+		{name: "tunnel_source", about: "from the router itself", match: sequence(toRouter, []expression{
+			payload(first, unix.NFT_PAYLOAD_TRANSPORT_HEADER, headerSource, 16), in(routers),
+		}, protocol(ipv6.ProtoIPv6))},
 		{name: "tunnel_source", about: "neither a binding's nor a served node's",
 			// The protocol comes last: nft aborts when it lists a look into the transport header behind `meta l4proto 41`.
 			match: sequence(toRouter, outsidePairs(headerSource, tunnels), outsidePairs(headerDestination, served), protocol(ipv6.ProtoIPv6))},

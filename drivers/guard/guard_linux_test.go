@@ -390,6 +390,8 @@ func TestOnlyServedPairsMayTunnel(t *testing.T) {
 		{"wrong outer source, encapsulation limit", behindLimit(other, routerAddr, inner(farAddr, homeAddr)), 0},
 		{"wrong inner destination", tunnel(nodeAddr, routerAddr, inner(farAddr, other)), 0},
 		{"to the router itself", tunnel(nodeAddr, routerAddr, inner(farAddr, routerAddr)), 0},
+		{"from the router itself", tunnel(nodeAddr, routerAddr, inner(routerAddr, homeAddr)), 0},
+		{"from the router itself, encapsulation limit", behindLimit(nodeAddr, routerAddr, inner(routerAddr, homeAddr)), 0},
 		{"its address as the inner source", tunnel(nodeAddr, routerAddr, inner(homeAddr, farAddr)), 0},
 		{"outer source and inner destination swapped", tunnel(homeAddr, routerAddr, inner(farAddr, nodeAddr)), 0},
 	} {
