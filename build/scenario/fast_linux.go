@@ -17,8 +17,8 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 )
 
-// fastSettings is what a router is told beside, for SEND and fast handovers: it goes on with its link. An emulated machine may
-// need longer than the usual 1.5 s from the preparation of a move to its end.
+// fastSettings is what a router is told beside, for SEND and fast handovers: it goes on with its link. For emulated machines the
+// search for an address is short, and a prepared move may take longer than the usual 1.5 s.
 const fastSettings = `	option send 'mixed'
 	option fmip '1'
 	list access_point '%[2]s'
@@ -26,6 +26,7 @@ const fastSettings = `	option send 'mixed'
 config send 'send'
 	option key '%[1]s/send.key'
 	option certificate '%[1]s/send.pem'
+	option sec '0'
 
 config fmip 'fmip'
 	option proxy_lifetime '10'
@@ -85,7 +86,6 @@ func (r *run) introduce(ctx context.Context) error {
 		other  *Router
 	}{{r.par, r.top.NAR}, {r.nar, r.top.PAR}}
 	for _, x := range pairs {
-		// Sec 1 takes some 65,000 attempts: a moment here, longer in an emulated machine.
 		s, err := x.daemon.await(ctx, patience, "using an address of its key", func(s control.Snapshot) bool { return ownCGA(s, x.daemon.router.Prefix).IsValid() })
 		if err != nil {
 			return err
