@@ -320,7 +320,7 @@ func TestFloodOfSolicitationsDelaysNoUpdate(t *testing.T) {
 	b := newSecureBench(t, secureSettings, false)
 	v, key, lkeKey := b.bothKeys()
 	b.crypto.set(false, true)
-	flood := make([][]byte, 500)
+	flood := make([][]byte, 200)
 	for i := range flood {
 		flood[i] = v.sign(nsTo(v.addr, b.global(), v.hw), nil)
 	}

@@ -151,6 +151,7 @@ func (j *judge) hear(p *ipv6.Packet) (s send.Security) {
 // sends by way of the router what its neighbour could have directly gets the kernel's redirect, signed, from the address that
 // it knows the router by. None leaves unsigned.
 func TestRedirectsAreSigned(t *testing.T) {
+	t.Parallel()
 	lab, ns := netlabtest.New(t, "router", "left", "right")
 	router, left, right := ns[0], ns[1], ns[2]
 	must := func(err error) {
