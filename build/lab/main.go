@@ -65,7 +65,7 @@ func run(goTool, bin, cache string) error {
 	}
 	built := make(map[string]bool)
 	for _, t := range guestTests() {
-		steps = append(steps, step{"test-" + t.name, 2 * time.Minute, []string{"/bin/" + t.pkg + ".test", "-test.v", "-test.run=" + t.run, "-test.timeout=110s"}})
+		steps = append(steps, step{"test-" + t.name, 3 * time.Minute, []string{"/bin/" + t.pkg + ".test", "-test.v", "-test.run=" + t.run, "-test.timeout=170s"}})
 		if built[t.pkg] {
 			continue
 		}
