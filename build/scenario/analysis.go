@@ -126,7 +126,7 @@ func (r *Report) fastMoments(a *Analysis, atPAR []Message) {
 	}
 }
 
-// slack is how exact the moment is at which the old router says that it forwards.
+// slack is how exact the moments are at which the node left, and at which the old router says that it forwards.
 const slack = 2 * time.Millisecond
 
 // inFlight counts the packets that were on their way in the old cell when the node left it, or that its router put there
@@ -134,7 +134,7 @@ const slack = 2 * time.Millisecond
 func inFlight(frames []pcap.Frame, loss Loss, down, forwarding time.Time) int {
 	n := 0
 	for _, f := range frames {
-		if f.Interface != atPARCell || !f.Outgoing || f.At.After(forwarding.Add(slack)) {
+		if f.Interface != atPARCell || !f.Outgoing || f.At.Before(down.Add(-slack)) || f.At.After(forwarding.Add(slack)) {
 			continue
 		}
 		seq, _, ok := flowSeq(f)
