@@ -11,5 +11,6 @@
 // (RFC 6275 section 10.4.5).
 //
 // A kernel checks no signature of SEND (RFC 3971): on the links of [Guard.SetSecured] the table keeps Neighbour Discovery
-// from it.
+// from it, and what it would say there unsigned from the wire. Of its redirects, which nobody else can know to be due,
+// [Guard.Redirects] gives copies, to be said signed.
 package guard
