@@ -20,8 +20,8 @@ import (
 )
 
 var (
-	built   struct{ roamkeyd string } // paths of what is tested
-	refused error                     // why no namespaces can be made here
+	built   struct{ roamkeyd, mobile string } // paths of what is tested
+	refused error                             // why no namespaces can be made here
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -62,10 +62,10 @@ func allowed() error {
 }
 
 func build(dir string) error {
-	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "../../firmware/roamkeyd").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", "../../firmware/roamkeyd", "../../firmware/roamkey-mn").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build roamkeyd: %w\n%s", err, out)
+		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
-	built.roamkeyd = filepath.Join(dir, "roamkeyd")
+	built.roamkeyd, built.mobile = filepath.Join(dir, "roamkeyd"), filepath.Join(dir, "roamkey-mn")
 	return nil
 }
