@@ -60,7 +60,7 @@ func run(goTool, bin, cache string) error {
 		}
 	}
 	steps := []step{
-		{"handover", 2 * time.Minute, demo()},
+		{"handover", 3 * time.Minute, demo()},
 		{"crash", 2 * time.Minute, append(demo(), "-crash")},
 	}
 	built := make(map[string]bool)
@@ -105,7 +105,7 @@ func run(goTool, bin, cache string) error {
 // limit; the flow is slower for the same reason.
 func demo() []string {
 	return []string{"/bin/demo", "-roamkeyd", "/bin/roamkeyd", "-roamkey-mn", "/bin/roamkey-mn", "-out", "/tmp/out", "-tunnel", "kernel",
-		"-router-limit", "500ms", "-rate", "200", "-limit", "110s"}
+		"-router-limit", "500ms", "-rate", "200", "-limit", "170s"}
 }
 
 // guestTest is what of a package's tests needs a kernel like a router's.
