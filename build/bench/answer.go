@@ -20,7 +20,7 @@ const (
 )
 
 func answers(f *figures, n *network, binary string) error {
-	s, err := n.startSecure(n.router, binary, ownPoint, lanPrefix, "", "")
+	s, err := n.startSecure(n.router, binary, ownPoint, lanPrefix, "")
 	if err != nil {
 		return err
 	}

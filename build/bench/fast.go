@@ -63,17 +63,17 @@ func (n *network) startHandover(binary string, oneCPU bool) (h *handover, err er
 	if err != nil {
 		return h, err
 	}
-	parCPU, narCPU := "", ""
+	var parCPU, narCPU []string
 	if oneCPU {
-		parCPU = "0"
+		parCPU = []string{"taskset", "-c", "0"}
 		if last := runtime.NumCPU() - 1; last > 0 {
-			narCPU = fmt.Sprintf("1-%d", last)
+			narCPU = []string{"taskset", "-c", fmt.Sprintf("1-%d", last)}
 		}
 	}
-	if h.par, err = n.startSecure(n.router, binary, ownPoint, lanPrefix, parCPU, ""); err != nil {
+	if h.par, err = n.startSecure(n.router, binary, ownPoint, lanPrefix, "", parCPU...); err != nil {
 		return h, err
 	}
-	if h.nar, err = n.startSecure(nar, binary, cellPoint, cellPrefix, narCPU, ""); err != nil {
+	if h.nar, err = n.startSecure(nar, binary, cellPoint, cellPrefix, "", narCPU...); err != nil {
 		return h, err
 	}
 	pair, farKey := make([]byte, 32), make([]byte, 32)

@@ -57,9 +57,9 @@ type secure struct {
 	access   rig.Router // its CGAs on lan0
 }
 
-// startSecure starts roamkeyd on lan0 of a namespace, and waits until it has its addresses there. taskset says on which
-// processors: all if it is empty. more goes on with the settings.
-func (n *network) startSecure(ns *netlab.Namespace, binary string, point ipv6.LinkAddr, prefix netip.Prefix, processors, more string) (*secure, error) {
+// startSecure starts roamkeyd on lan0 of a namespace, and waits until it has its addresses there. more goes on with the settings;
+// before stands before the program on its command line.
+func (n *network) startSecure(ns *netlab.Namespace, binary string, point ipv6.LinkAddr, prefix netip.Prefix, more string, before ...string) (*secure, error) {
 	dir, err := os.MkdirTemp(n.dir, "secure-")
 	if err != nil {
 		return nil, err
@@ -72,10 +72,7 @@ func (n *network) startSecure(ns *netlab.Namespace, binary string, point ipv6.Li
 		return nil, err
 	}
 	s := &secure{ns: ns, dir: dir, settings: settings + strings.Replace(secureSettings, "POINT", point.String(), 1) + more}
-	o := rig.Options{Path: binary, Dir: dir, Bits: 1024, Settings: s.settings}
-	if processors != "" {
-		o.Before = []string{"taskset", "-c", processors}
-	}
+	o := rig.Options{Path: binary, Dir: dir, Bits: 1024, Settings: s.settings, Before: before}
 	d, err := rig.Start(ns, o)
 	if err != nil {
 		return nil, err
