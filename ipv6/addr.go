@@ -1,6 +1,8 @@
 package ipv6
 
 import (
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -17,6 +19,48 @@ func (a LinkAddr) IsUnicast() bool { return !a.IsZero() && a[0]&1 == 0 }
 // String gives the usual form with colons.
 func (a LinkAddr) String() string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5])
+}
+
+// ErrLinkAddr is what ParseLinkAddr fails with.
+var ErrLinkAddr = errors.New("a link-layer address is six pairs of hexadecimal digits with colons between, such as 02:00:00:00:02:01")
+
+// ParseLinkAddr reads the form that String gives, in capital letters, too.
+func ParseLinkAddr(text string) (LinkAddr, error) {
+	const length = 3*len(LinkAddr{}) - 1
+	var a LinkAddr
+	if len(text) != length {
+		return LinkAddr{}, ErrLinkAddr
+	}
+	for i := range a {
+		if i > 0 && text[3*i-1] != ':' {
+			return LinkAddr{}, ErrLinkAddr
+		}
+		if _, err := hex.Decode(a[i:i+1], []byte(text[3*i:3*i+2])); err != nil {
+			return LinkAddr{}, ErrLinkAddr
+		}
+	}
+	return a, nil
+}
+
+// MarshalText gives the usual form, and nothing for the zero value.
+func (a LinkAddr) MarshalText() ([]byte, error) {
+	if a.IsZero() {
+		return nil, nil
+	}
+	return []byte(a.String()), nil
+}
+
+// UnmarshalText reads what MarshalText gives. It fails with ErrLinkAddr.
+func (a *LinkAddr) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*a = LinkAddr{}
+		return nil
+	}
+	parsed, err := ParseLinkAddr(string(text))
+	if err == nil {
+		*a = parsed
+	}
+	return err
 }
 
 // AllNodes is ff02::1, AllRouters ff02::2 (RFC 4291 section 2.7.1).

@@ -3,8 +3,6 @@ package config
 import (
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/roamkey/roamkey/ipv6"
@@ -214,20 +212,13 @@ func finishFast(f *Fast, p *place) {
 }
 
 // parseLinkAddr reads the link-layer address of one station or access point.
-func parseLinkAddr(value string) (a ipv6.LinkAddr, f *fault) {
+func parseLinkAddr(value string) (ipv6.LinkAddr, *fault) {
 	const fix = "write six pairs of hexadecimal digits, such as '02:00:00:00:02:01'"
-	parts := strings.Split(value, ":")
-	if len(parts) != len(a) {
+	a, err := ipv6.ParseLinkAddr(value)
+	switch {
+	case err != nil:
 		return a, &fault{quote(value) + " is not a link-layer address", fix}
-	}
-	for i, part := range parts {
-		n, err := strconv.ParseUint(part, 16, 8)
-		if err != nil || len(part) != 2 {
-			return a, &fault{quote(value) + " is not a link-layer address", fix}
-		}
-		a[i] = byte(n)
-	}
-	if !a.IsUnicast() {
+	case !a.IsUnicast():
 		return a, &fault{quote(value) + " is not the address of one station", fix}
 	}
 	return a, nil

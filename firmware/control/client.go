@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/roamkey/roamkey/ipv6"
 )
 
 // ErrNotRunning is what an error of Dial wraps if there is nobody behind the socket.
@@ -64,6 +67,12 @@ func (c *Client) Version() (version string, err error) {
 	return version, err
 }
 
+// Handover asks the node with that care-of address to move to an access point; with a zero one it tells it what is nearby.
+func (c *Client) Handover(home netip.Addr, point ipv6.LinkAddr) error {
+	_, err := c.request(request{Command: CommandHandover, Home: home, Point: point})
+	return err
+}
+
 // Events hands each event to yield, until that gives an error, the daemon ends or the client is closed.
 func (c *Client) Events(yield func(Event) error) error {
 	if _, err := c.ask(CommandEvents); err != nil {
@@ -87,7 +96,11 @@ func (c *Client) Events(yield func(Event) error) error {
 }
 
 func (c *Client) ask(command string) (json.RawMessage, error) {
-	b, err := json.Marshal(request{command})
+	return c.request(request{Command: command})
+}
+
+func (c *Client) request(q request) (json.RawMessage, error) {
+	b, err := json.Marshal(q)
 	if err != nil {
 		return nil, err
 	}

@@ -9,9 +9,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/roamkey/roamkey/ipv6"
 )
 
 // Limits of the socket.
@@ -26,9 +29,10 @@ const (
 
 // Commands.
 const (
-	CommandStatus  = "status"
-	CommandVersion = "version"
-	CommandEvents  = "events"
+	CommandStatus   = "status"
+	CommandVersion  = "version"
+	CommandEvents   = "events"
+	CommandHandover = "handover" // with home, and the access point to go to
 )
 
 // Options are what a Server needs.
@@ -38,6 +42,10 @@ type Options struct {
 
 	// Snapshot asks the daemon. It may be called from several goroutines at once, and gives up with ctx.
 	Snapshot func(ctx context.Context) (Snapshot, error)
+
+	// Handover asks a node to move to an access point, or tells it what is nearby where that is zero. nil: there is no such
+	// thing.
+	Handover func(ctx context.Context, home netip.Addr, point ipv6.LinkAddr) error
 
 	Log *slog.Logger
 }
@@ -164,7 +172,9 @@ func (s *Server) dismiss(conn net.Conn) {
 }
 
 type request struct {
-	Command string `json:"command"`
+	Command string        `json:"command"`
+	Home    netip.Addr    `json:"home,omitzero"`
+	Point   ipv6.LinkAddr `json:"access_point,omitzero"`
 }
 
 type response struct {
@@ -197,14 +207,14 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 			s.stream(ctx, conn, lines)
 			return
 		}
-		if answer(conn, s.result(ctx, q.Command)) != nil {
+		if answer(conn, s.result(ctx, &q)) != nil {
 			return
 		}
 	}
 }
 
-func (s *Server) result(ctx context.Context, command string) response {
-	switch command {
+func (s *Server) result(ctx context.Context, q *request) response {
+	switch q.Command {
 	case CommandVersion:
 		return marshal(s.options.Version)
 	case CommandStatus:
@@ -215,8 +225,18 @@ func (s *Server) result(ctx context.Context, command string) response {
 			return response{Error: "the daemon does not answer: " + err.Error()}
 		}
 		return marshal(&snapshot)
+	case CommandHandover:
+		if s.options.Handover == nil {
+			break
+		}
+		ctx, cancel := context.WithTimeout(ctx, answerTime)
+		defer cancel()
+		if err := s.options.Handover(ctx, q.Home, q.Point); err != nil {
+			return response{Error: err.Error()}
+		}
+		return marshal("asked")
 	}
-	return response{Error: "unknown command: the commands are status, version and events"}
+	return response{Error: "unknown command: the commands are status, version, events and handover"}
 }
 
 func marshal(v any) response {

@@ -9,15 +9,19 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/roamkey/roamkey/ipv6"
 )
 
 // serve starts a server that gives snapshot, and stops it with the test.
@@ -115,8 +119,8 @@ func TestRequestsAreBounded(t *testing.T) {
 	for request, want := range map[string]string{
 		strings.Repeat("x", 10*maxRequest) + "\n": `{"error":"a request has at most 512 octets"}`,
 		"hello\n":                   `{"error":"a request is a line such as {\"command\":\"status\"}"}`,
-		`{"command":"stop"}` + "\n": `{"error":"unknown command: the commands are status, version and events"}`,
-		"{}\n":                      `{"error":"unknown command: the commands are status, version and events"}`,
+		`{"command":"stop"}` + "\n": `{"error":"unknown command: the commands are status, version, events and handover"}`,
+		"{}\n":                      `{"error":"unknown command: the commands are status, version, events and handover"}`,
 	} {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -358,5 +362,31 @@ func await(t *testing.T, condition func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("waited in vain")
 		}
+	}
+}
+
+// TestHandover: who asks for a handover is told what became of it; without fast handovers there is no such command.
+func TestHandover(t *testing.T) {
+	s, path := serve(t, fixed)
+	home, point := netip.MustParseAddr("2001:db8:1::9"), ipv6.LinkAddr{2, 0, 0, 0, 2, 1}
+	if err := dial(t, path).Handover(home, point); err == nil || !strings.Contains(err.Error(), "unknown command") {
+		t.Errorf("without fast handovers: %v", err)
+	}
+	var asked []string
+	s.options.Handover = func(_ context.Context, home netip.Addr, point ipv6.LinkAddr) error {
+		asked = append(asked, fmt.Sprint(home, " ", point))
+		if point.IsZero() {
+			return errors.New("nobody is there")
+		}
+		return nil
+	}
+	if err := dial(t, path).Handover(home, point); err != nil {
+		t.Error(err)
+	}
+	if err := dial(t, path).Handover(home, ipv6.LinkAddr{}); err == nil || err.Error() != "nobody is there" {
+		t.Errorf("a refusal: %v", err)
+	}
+	if want := []string{"2001:db8:1::9 02:00:00:00:02:01", "2001:db8:1::9 00:00:00:00:00:00"}; !slices.Equal(asked, want) {
+		t.Errorf("asked %q", asked)
 	}
 }

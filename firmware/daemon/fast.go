@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -345,4 +346,21 @@ func (d *Daemon) reportKey(e handoverkey.Event) {
 		level = slog.LevelInfo
 	}
 	d.tell(level, e.Kind.String(), "home", e.Home, "node", e.Node, "why", e.Detail)
+}
+
+// handover asks a node to move, at an operator's wish (RFC 5568 section 3.3: network-initiated).
+func (d *Daemon) handover(ctx context.Context, home netip.Addr, point ipv6.LinkAddr) error {
+	var refused error
+	err := d.ask(ctx, func() {
+		effects, err := d.fast.Trigger(d.now(), home, point)
+		if err != nil {
+			refused = err
+			return
+		}
+		d.carryFast(effects)
+	})
+	if err != nil {
+		return err
+	}
+	return refused
 }

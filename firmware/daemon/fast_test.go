@@ -13,6 +13,7 @@ import (
 	"github.com/roamkey/roamkey/drivers/forward"
 	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/ipv6"
+	"github.com/roamkey/roamkey/mipsec/fmip"
 	"github.com/roamkey/roamkey/mipsec/handoverkey"
 	"github.com/roamkey/roamkey/mipsec/lke"
 	"github.com/roamkey/roamkey/mipsec/mobility"
@@ -484,5 +485,34 @@ func TestKeyRecordRoundTrip(t *testing.T) {
 		if _, err := parseKey(octets[:n]); err == nil {
 			t.Fatalf("%d of %d octets were accepted", n, len(octets))
 		}
+	}
+}
+
+// TestOperatorAsksForAHandover: the node is told by an advertisement that it did not ask for (RFC 5568 section 3.3), and the
+// operator what cannot be.
+func TestOperatorAsksForAHandover(t *testing.T) {
+	t.Parallel()
+	b := newSecureBench(t, secureSettings, false)
+	v, _ := b.fastBound()
+	client, err := control.Dial(b.d.config.Global.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Handover(careOf, ipv6.LinkAddr{}); err == nil || err.Error() != fmip.ErrUnknownNode.Error() {
+		t.Errorf("a node without a key: %v", err)
+	}
+	if err := client.Handover(v.addr, ipv6.LinkAddr{2, 9, 9, 9, 9, 9}); err == nil || err.Error() != fmip.ErrUnknownPoint.Error() {
+		t.Errorf("an access point that nobody has: %v", err)
+	}
+	if err := client.Handover(v.addr, ipv6.LinkAddr{}); err != nil {
+		t.Error(err)
+	}
+	p := b.spoke("word of what is nearby", func(p *ipv6.Packet) bool {
+		return p.Proto == ipv6.ProtoICMPv6 && p.Payload[0] == ndp.TypeFast && p.Payload[1] == ndp.ProxyNeighborhood
+	})
+	m, reason := ndp.ParseProxyAdvert(p)
+	if reason != ndp.ReasonNone || m.Identifier != 0 || m.Tuples.Len() == 0 || p.Dst != v.addr {
+		t.Errorf("advertisement to %v: %+v, %v", p.Dst, m, reason)
 	}
 }

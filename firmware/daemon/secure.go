@@ -165,9 +165,9 @@ func (d *Daemon) sendConfig(p *securePlan) send.Config {
 	}
 }
 
-func cacheConfig(c *config.Link, p *securePlan) neighbor.Config {
+func cacheConfig(c *config.Link, p *securePlan, room int) neighbor.Config {
 	return neighbor.Config{
-		Link: p.index, Hardware: p.hardware, Router: true, Secured: p.only, DADTransmits: 1,
+		Link: p.index, Hardware: p.hardware, Router: true, Secured: p.only, DADTransmits: 1, MaxEntries: room,
 		Retrans: c.RA.RetransTimer, Reachable: c.RA.ReachableTime, Rand: rand.Reader,
 	}
 }
@@ -179,7 +179,7 @@ func (d *Daemon) newSecured(l *link, p *securePlan) (*secured, error) {
 	if s.endpoint, err = send.NewEndpoint(s.config); err != nil {
 		return nil, err
 	}
-	s.cached = cacheConfig(&l.config, p)
+	s.cached = cacheConfig(&l.config, p, neighbourRoom(d.config))
 	s.cache = neighbor.New(s.cached)
 	s.served = d.pathConfig(p)
 	if s.server, err = certpath.NewServer(s.served); err != nil {
@@ -208,7 +208,7 @@ func (d *Daemon) updateSecured(l *link, p *securePlan) {
 			s.config = c
 		}
 	}
-	if c := cacheConfig(&l.config, p); c != s.cached {
+	if c := cacheConfig(&l.config, p, neighbourRoom(d.config)); c != s.cached {
 		s.cached = c
 		d.carryCache(l, s.cache.Reconfigure(now, c))
 	}

@@ -26,6 +26,7 @@ func (d *Daemon) listen() error {
 			err = d.ask(ctx, func() { s = d.snapshot() })
 			return s, err
 		},
+		Handover: d.handover,
 	})
 	d.control = server
 	return err

@@ -223,10 +223,9 @@ func (s *controlServer) prepare(out *json.Encoder, argument string) error {
 
 // ParsePoint reads the link-layer address (BSSID) of an access point, six octets with colons between.
 func ParsePoint(text string) (ipv6.LinkAddr, error) {
-	hw, err := net.ParseMAC(text)
-	var a ipv6.LinkAddr
-	if err != nil || copy(a[:], hw) != len(hw) || len(hw) != len(a) || !a.IsUnicast() {
-		return a, fmt.Errorf("%q is no access point's address: six octets with colons between, as 02:00:00:00:00:01", text)
+	a, err := ipv6.ParseLinkAddr(text)
+	if err != nil || !a.IsUnicast() {
+		return ipv6.LinkAddr{}, fmt.Errorf("%q is no access point's address: six octets with colons between, as 02:00:00:00:00:01", text)
 	}
 	return a, nil
 }

@@ -39,7 +39,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		runCommand(), checkCommand(), statusCommand(), keygenCommand(), caCommand(), cleanupCommand(),
+		runCommand(), checkCommand(), statusCommand(), handoverCommand(), keygenCommand(), caCommand(), cleanupCommand(),
 		{name: "version", summary: "print the version", run: (*program).versionCommand},
 		{name: "help", args: "[COMMAND | options]", summary: "tell more of a command, or of all settings", run: (*program).help},
 	}
