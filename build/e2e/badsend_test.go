@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/mobility"
 	"github.com/roamkey/roamkey/ndp"
@@ -27,6 +28,11 @@ func newBadFast(t *testing.T, mode string) *badFast {
 	b := &badFast{secureWorld: newSecureWorld(t, mode, keys[0]())}
 	b.withFar("none")
 	b.start()
+	t.Cleanup(func() {
+		if s, err := b.d.Status(); t.Failed() && err == nil {
+			t.Logf("in the end there is\n%s%v", fastState(s), changes(control.Snapshot{}, s))
+		}
+	})
 	b.r = b.fastRouter()
 	b.victim, b.roamer = b.sendNode(keys[5](), true), b.sendNode(keys[6](), true)
 	for _, n := range []*sendNode{b.roamer, b.victim} {

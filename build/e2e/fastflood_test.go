@@ -16,9 +16,9 @@ import (
 const floodSources = 3000
 
 // TestFloodOfStrangers sends what costs much from ever other addresses, signed by nobody and with signatures that are wrong: the
-// caches stay bounded, none of what is there changes, and who has a key is served meanwhile.
+// caches stay bounded, none of what is there changes, and who has a key is served meanwhile. It runs before the parallel tests,
+// as the other floods do.
 func TestFloodOfStrangers(t *testing.T) {
-	t.Parallel()
 	b := newBadFast(t, "mixed")
 	before := b.snapshot()
 
@@ -67,7 +67,7 @@ func TestFloodOfStrangers(t *testing.T) {
 		})
 		times = append(times, h.at.Sub(sent))
 		s := b.snapshot()
-		if l := link1(s); l.Peers > 1024 || l.Secured+l.Unsecured > 1024 || l.Verifying > 64 || l.Signing > 64 {
+		if l := link1(s); l.Peers > 1024 || l.Secured+l.Unsecured > 512 || l.Verifying > 64 || l.Signing > 64 {
 			t.Errorf("in the flood there are %+v", l)
 		}
 		time.Sleep(200 * time.Millisecond) // four updates a second are taken of one node
