@@ -57,7 +57,7 @@ capture: demo
 	@build/need.sh tshark:tshark
 	@$(GO) run ./build/capture out/demo.pcap
 
-## make bench  key exchanges, binding updates and memory of the real daemon, against their limits
+## make bench  key exchanges, signed answers, (fast) binding updates and memory of the real daemon, against their limits
 bench: $(PROGRAMS)
 	@$(GO) build -o bin/bench ./build/bench
 	@bin/bench

@@ -62,13 +62,15 @@ func newNetwork(t testing.TB) *network {
 	n.must(n.cn.AddRoute(everywhere, netip.MustParseAddr("2001:db8:c::1"), "eth0"))
 	n.must(n.mn.AddRoute(everywhere, router, "wl0"))
 	n.must(n.ar.SetSysctl("net/ipv6/conf/all/forwarding", "1"))
-	n.meet()
+	for _, addr := range []netip.Addr{node, newHome} {
+		n.meet(addr)
+	}
 	return n
 }
 
 // meet makes the neighbours know each other. A solicitation that is lost in the beginning is sent again after a second only,
 // for which a kernel does not keep all packets of a flow.
-func (n *network) meet() {
+func (n *network) meet(node netip.Addr) {
 	n.t.Helper()
 	const other = port + 1
 	to, from := n.socket(n.mn, node, other), n.socket(n.cn, peer, 0)
