@@ -121,7 +121,8 @@ func (n *nodeKernel) Bind(b Binding) error {
 	n.bound.put(b)
 	switch {
 	case moved && old.Router == b.Router:
-		// What the same router sent to the care-of address before may still be under way.
+		// What the same router sent to the care-of address before may still be under way. The home address stays on that
+		// device, too: on the new one a worker of the kernel makes it receive, in its own time.
 		n.other[b.Home] = old
 		return errors.Join(failedBefore, n.withdraw(old))
 	case moved:
@@ -190,7 +191,7 @@ func (n *nodeKernel) withdraw(b Binding) error {
 	if t == nil || !t.homes[b.Home] {
 		return nil
 	}
-	return errors.Join(n.nl.DeleteRule(fromHome(b.Home, t.table)), n.nl.DeleteAddress(t.Index, b.Home))
+	return n.nl.DeleteRule(fromHome(b.Home, t.table))
 }
 
 // refuse takes nothing for b's home address out of its tunnel any more.
@@ -201,7 +202,7 @@ func (n *nodeKernel) refuse(b Binding) error {
 		return nil
 	}
 	delete(t.homes, b.Home)
-	failed := n.guard.RemoveHome(t.Name, b.Home)
+	failed := errors.Join(n.nl.DeleteAddress(t.Index, b.Home), n.guard.RemoveHome(t.Name, b.Home))
 	if len(t.homes) == 0 {
 		failed = errors.Join(failed, n.removeTunnel(e, t))
 	}
