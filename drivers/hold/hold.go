@@ -11,8 +11,8 @@ const DefaultDevice = "rkhold0"
 
 // Defaults of Config.
 const (
-	DefaultPacketsPerNode = 256
-	DefaultOctetsPerNode  = 384 << 10
+	DefaultPacketsPerNode = 2048
+	DefaultOctetsPerNode  = 1 << 20
 	DefaultOctets         = 4 << 20
 	DefaultDrainPercent   = 200
 )

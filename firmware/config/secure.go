@@ -170,7 +170,7 @@ func fastTable(f *Fast) table {
 			{name: "initiate_timeout", def: "100ms", set: func(v string) *fault {
 				return span{least: 20 * time.Millisecond, most: 5 * second, example: "100ms"}.set(&f.InitiateTimeout, v)
 			}},
-			{name: "initiate_retries", def: "3", set: func(v string) *fault { return setInt(&f.InitiateRetries, v, 0, 10, "3") }},
+			{name: "initiate_retries", def: "3", set: func(v string) *fault { return setInt(&f.InitiateRetries, v, 1, 7, "3") }},
 			{name: "proxy_lifetime", def: "1.5", set: func(v string) *fault {
 				return span{least: 100 * time.Millisecond, most: 60 * second, example: "1.5"}.set(&f.ProxyLifetime, v)
 			}},
