@@ -49,7 +49,7 @@ func example(protocol scenario.Protocol) played {
 	if protocol.Fast() {
 		a.Loss.Fates[1], a.Loss.Lost, a.Result.Lost = scenario.Forwarded, 0, 0
 		a.Queue = scenario.Queue{Packets: []scenario.Kept{{Came: at(-3), Left: at(95)}, {Came: at(40), Left: at(96)}}, Most: 2, Empty: at(96)}
-		a.Result.Held, a.Acked = 2, protocol == scenario.FMIP
+		a.Result.Held, a.Acked, a.InFlight = 2, protocol == scenario.FMIP, 12
 		a.Steps = append(a.Steps,
 			scenario.Step{At: at(-9), From: scenario.NodeName, To: scenario.PARName, What: "FBU", Message: scenario.FastUpdate},
 			scenario.Step{At: at(-4), From: scenario.PARName, What: "forwarding"},

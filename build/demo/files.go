@@ -76,6 +76,9 @@ func panel(r played, end time.Duration) picture.Panel {
 	if r.Loss.Lost == 0 {
 		p.Result = fmt.Sprintf("none of %d packets lost, gap %.0f ms", r.Loss.Sent, float64(r.Loss.Gap)/float64(time.Millisecond))
 	}
+	if r.Options.Protocol == scenario.FMIPEarly && r.Result.Reordered > 0 {
+		p.Result += fmt.Sprintf(", %d out of order", r.Result.Reordered)
+	}
 	if r.Loss.First.IsZero() {
 		p.Result = fmt.Sprintf("%d of %d packets lost: none came after the move", r.Loss.Lost, r.Loss.Sent)
 	}
@@ -143,7 +146,10 @@ func ladder(r played) picture.Ladder {
 			}
 			row.Kind, row.Label = picture.Divider, "the node's link goes down"
 			l.Rows = append(l.Rows, row)
-			if !forwarding {
+			switch {
+			case !forwarding && r.Loss.Lost == 0:
+				flow(picture.Lost, "to nobody: the old router keeps copies", path...)
+			case !forwarding:
 				flow(picture.Lost, "lost", path...)
 			}
 			continue
