@@ -172,7 +172,7 @@ func TestHandoverBetweenRouters(t *testing.T) {
 	}
 	t.Run("acknowledgement that nobody waits for", func(t *testing.T) {
 		f.as(t)
-		before := par.snapshot()
+		before := par.await("nothing to be kept", func(s control.Snapshot) bool { return len(s.Fast.Held) == 0 })
 		mh := mobility.HandoverAck{
 			Seq: 4711, Number: uint64(time.Now().Unix()) << 16, HasNumber: true, Auth: mobility.FastAuth{Present: true, SPI: mobility.SPIPairKey, MAC: mobility.HMACSHA256},
 		}.Append(nil)
