@@ -105,7 +105,7 @@ func TestSENDComesAndGoes(t *testing.T) {
 			t.Error("the former address did not say that it is no router's any more")
 		}
 
-		mark, far = n.mark(), w.nodes.mark()
+		far = w.nodes.mark()
 		w.reload(off)
 		w.await("no SEND", func(s control.Snapshot) bool {
 			return rig.Serves(s) && s.Links[0].SEND == nil && s.Links[0].LinkLocal == w.former
