@@ -17,6 +17,7 @@ import (
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/mipsec/fmip"
 	"github.com/roamkey/roamkey/mipsec/handoverkey"
+	"github.com/roamkey/roamkey/ndp/cga"
 	"github.com/roamkey/roamkey/ndp/neighbor"
 	"github.com/roamkey/roamkey/ndp/send"
 )
@@ -121,7 +122,7 @@ func (d *Daemon) carryFast(effects []fmip.Effect) {
 			}
 		case fmip.EffectKeyRequest:
 			d.stepKeys(handoverkey.Input{
-				Kind: handoverkey.InRequest, Cookie: e.Cookie, Home: e.Home, Secured: true, CGAKey: e.CGAKey, Request: e.Option, Source: e.Source,
+				Kind: handoverkey.InRequest, Cookie: e.Cookie, Home: e.Home, Secured: true, CGAKey: e.CGAKey, KeyHash: cga.KeyHash(e.CGAKey), Request: e.Option, Source: e.Source,
 			})
 		case fmip.EffectBind:
 			d.bindFast(e.Binding)

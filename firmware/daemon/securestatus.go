@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"time"
 
 	"github.com/roamkey/roamkey/drivers/hold"
@@ -48,6 +49,7 @@ func (d *Daemon) fastStatus(now time.Time) *control.Fast {
 			f.Held = append(f.Held, control.Held{Addr: h.Addr, Packets: h.Packets, Octets: h.Octets, Dropped: h.Dropped, Draining: h.Draining})
 			return len(f.Held) < control.MaxListed
 		})
+		slices.SortFunc(f.Held, func(a, b control.Held) int { return a.Addr.Compare(b.Addr) })
 	}
 	for i := range d.config.Neighbors {
 		n := &d.config.Neighbors[i]
