@@ -197,7 +197,7 @@ func (h *Hold) Discard(addr netip.Addr) error {
 		return nil
 	}
 	h.buffer.drop(held)
-	if err := h.nl.DeleteRoute(h.route(addr)); err != nil {
+	if err := h.turn(held); err != nil {
 		// What still comes is sent, and the route tried again.
 		h.failures++
 		h.buffer.drain(addr, h.now())
@@ -222,14 +222,21 @@ func (h *Hold) Freeze(addr netip.Addr) error {
 	if held == nil || held.state != holding {
 		return nil
 	}
-	if err := h.nl.DeleteRoute(h.route(addr)); err != nil {
+	if err := h.turn(held); err != nil {
 		h.failures++
 		return err
 	}
-	h.pump(readAll) // what stands in the device came before
 	h.buffer.freeze(held)
 	h.ct.Forget(addr)
 	return nil
+}
+
+// turn lets what comes for a held address pass the device by. What stands in the device came before, and goes on before: the less
+// of it there is at the moment of the turn, the fewer packets can be overtaken.
+func (h *Hold) turn(held *held) error {
+	read := func() { h.pump(readAll) }
+	_, err := h.nl.DeleteRouteWhen(h.route(held.addr), func() bool { read(); return true }, read)
+	return err
 }
 
 // Drained implements Holder.
