@@ -32,7 +32,7 @@ bin/demo: go FORCE
 	@$(BUILD) -o $@ ./build/demo
 FORCE:
 
-## make demo   a handover on real kernels, with LKE and without: timeline, out/demo.svg, out/demo.pcap
+## make demo   a handover on real kernels, in four ways: timelines, out/demo.svg, out/messages.svg, out/demo.pcap
 demo: $(PROGRAMS)
 	@bin/demo
 

@@ -92,6 +92,9 @@ func (d *demo) compare() {
 			fmt.Fprintf(d.text, "   the new router kept %d packets, %d at a time; the last one left %s\n   after the link was up\n",
 				len(q.Packets), q.Most, milliseconds(q.Empty.Sub(r.Up)))
 		}
+		if n := r.Result.Reordered; n > 0 && r.Options.Protocol != scenario.FMIPEarly {
+			fmt.Fprintf(d.text, "   %d packets came after later ones, by another way\n", n)
+		}
 		if r.Options.Protocol == scenario.FMIPEarly && r.InFlight > 0 {
 			fmt.Fprintf(d.text, "   the old router had sent %d packets into the empty cell; %d were lost, and %d\n   came later, out of order\n",
 				r.InFlight, r.Loss.Lost, r.Result.Reordered)

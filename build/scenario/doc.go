@@ -1,6 +1,6 @@
 // Package scenario plays a handover on real kernels: it builds a small internet of network namespaces, starts the real
 // programs in it, sends packets to a mobile node, moves the node to another router, and measures what that costs. The
-// demo shows one such run with Local Key Exchange and one without.
+// demo shows four such runs, one for each Protocol.
 //
 //	                       +------ par ------+      cell of par
 //	                       | roamkeyd        |-------------.

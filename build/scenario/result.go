@@ -15,14 +15,16 @@ type Result struct {
 	Gap       time.Duration
 	Router    time.Duration // from (Fast) Binding Update read to forwarding in place, by the old router; 0 if it is not told
 	Forwarded int           // packets that reached the node through the old router's tunnel after the move
-	Held      int           // packets that the new router kept for the node, at one time
-	Reordered int           // packets that arrived after one that was sent later
+
+	// These are not in the line.
+	Held      int // packets that the new router kept for the node, at one time
+	Reordered int // packets that arrived after one that was sent later
 }
 
 // String is the result line. Times are rounded up, so that a nonzero one is never shown as zero.
 func (r Result) String() string {
-	return fmt.Sprintf("result: protocol=%s sent=%d lost=%d gap_ms=%d router_us=%d forwarded=%d held=%d reordered=%d",
-		r.Protocol, r.Sent, r.Lost, ceil(r.Gap, time.Millisecond), ceil(r.Router, time.Microsecond), r.Forwarded, r.Held, r.Reordered)
+	return fmt.Sprintf("result: protocol=%s sent=%d lost=%d gap_ms=%d router_us=%d forwarded=%d",
+		r.Protocol, r.Sent, r.Lost, ceil(r.Gap, time.Millisecond), ceil(r.Router, time.Microsecond), r.Forwarded)
 }
 
 func ceil(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
@@ -31,10 +33,10 @@ func ceil(d, unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
 func ParseResult(line string) (Result, error) {
 	var r Result
 	fields := strings.Fields(line)
-	if len(fields) != 9 || fields[0] != "result:" {
+	if len(fields) != 7 || fields[0] != "result:" {
 		return r, fmt.Errorf("not a result line: %q", line)
 	}
-	for i, name := range []string{"protocol", "sent", "lost", "gap_ms", "router_us", "forwarded", "held", "reordered"} {
+	for i, name := range []string{"protocol", "sent", "lost", "gap_ms", "router_us", "forwarded"} {
 		key, value, _ := strings.Cut(fields[i+1], "=")
 		if key != name {
 			return r, fmt.Errorf("result line has %q where %s= belongs", fields[i+1], name)
@@ -58,10 +60,6 @@ func ParseResult(line string) (Result, error) {
 			r.Router = time.Duration(n) * time.Microsecond
 		case "forwarded":
 			r.Forwarded = n
-		case "held":
-			r.Held = n
-		case "reordered":
-			r.Reordered = n
 		}
 	}
 	return r, nil
