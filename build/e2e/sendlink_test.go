@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"crypto/rand"
 	"net/netip"
 	"slices"
 	"testing"
@@ -68,12 +67,8 @@ func TestSENDLink(t *testing.T) {
 	t.Run("certification path", func(t *testing.T) {
 		w.as(t)
 		// HK-AR-10, RFC 3971 section 6.4: a node that knows the anchor alone finds the router's certificate, and believes it then.
-		n := w.sendNode(keys[0](), true)
-		n.trusted = nil
+		n := w.pathNode(keys[0](), w.anchor)
 		defer n.attach(nil)
-		var err error
-		n.paths, err = certpath.NewClient(certpath.ClientConfig{LinkLocal: n.Local, Anchors: []certpath.Anchor{w.anchor}, Rand: rand.Reader})
-		check(t, err)
 		got := n.await(0, ndp.TypeRouterAdvert, "an advertisement with a path", func(r *received) bool { return r.Secured && r.Authorized })
 		if !got.Covers(lanPrefix) || got.Covers(netip.MustParsePrefix("2001:db8:2::/64")) {
 			t.Errorf("the path covers %v", got.Prefixes)
@@ -88,12 +83,8 @@ func TestSENDLink(t *testing.T) {
 		// gets a path that does not verify.
 		for name, counter := range map[string]string{"stranger": "cpa_sent_no_path", "anchor": "cpa_sent"} {
 			before, _ := w.status()
-			n := w.sendNode(keys[1](), true)
-			n.trusted = nil
 			other, _ := newAnchor(t, name, longKeys[2]())
-			var err error
-			n.paths, err = certpath.NewClient(certpath.ClientConfig{LinkLocal: n.Local, Anchors: []certpath.Anchor{other}, Rand: rand.Reader})
-			check(t, err)
+			n := w.pathNode(keys[1](), other)
 			w.await("the router to answer "+name, func(s control.Snapshot) bool { return changes(before, s)["path lan/"+counter] > 0 })
 			eventually(t, "the answer to be looked at", func() bool {
 				n.mu.Lock()

@@ -122,6 +122,20 @@ func (w *secureWorld) sendNode(key *rsa.PrivateKey, only bool) *sendNode {
 	return n
 }
 
+// pathNode makes a node that trusts nobody but whom a path from the anchor leads to. Only then it listens: what it once found
+// no path for it does not ask for again soon.
+func (w *secureWorld) pathNode(key *rsa.PrivateKey, anchor certpath.Anchor) *sendNode {
+	w.t.Helper()
+	w.numbers++
+	n := newSendNode(w.t, w.numbers, key, w.prefix, true)
+	n.trusted = nil
+	var err error
+	n.paths, err = certpath.NewClient(certpath.ClientConfig{LinkLocal: n.Local, Anchors: []certpath.Anchor{anchor}, Rand: rand.Reader})
+	check(w.t, err)
+	n.attach(w.nodes)
+	return n
+}
+
 // addresses gives the router's addresses on an interface.
 func (w *world) addresses(device string) (all []netip.Addr) {
 	w.t.Helper()
