@@ -10,7 +10,6 @@ import (
 	"github.com/roamkey/roamkey/firmware/control"
 	"github.com/roamkey/roamkey/ipv6"
 	"github.com/roamkey/roamkey/ndp"
-	"github.com/roamkey/roamkey/ndp/certpath"
 )
 
 // TestSENDLink is a link on which the router signs, and tolerates who does not: what it says, who believes it, and who reaches it
