@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Garbage may take three quarters of what is in use, on a router with many nodes less: memory is scarcer there than time.
-// Go's own default is as much again.
+// Garbage may take as much again as what is in use, which is Go's own default: each collection delays what comes meanwhile. On
+// a router with many nodes it may take less: memory is scarcer there than time.
 const (
-	mostGarbage  = 75      // percent, for GOGC
+	mostGarbage  = 100     // percent, for GOGC
 	leastGarbage = 25      // percent
 	garbageRoom  = 5 << 19 // octets that garbage may take between the two
 )
