@@ -339,9 +339,13 @@ func (r *Router) complete(n *leaver) {
 	r.report(r.event(EventBound, n, updateText(run)))
 	if n.held && n.copying && !n.gone {
 		r.freeze(n)
-		return
+	} else {
+		r.release(n, true)
 	}
-	r.release(n, true)
+	if run.tell != nil {
+		m := mobility.HandoverInitiate{Code: 1, LinkAddr: run.node, PreviousCareOf: n.home, NewCareOf: b.careOf}
+		r.startExchange(r.now, n, run.tell, m)
+	}
 }
 
 // unbind ends the forwarding of n's home address; with expired because its time is over, which also ends the key

@@ -73,8 +73,8 @@ func TestReactiveHandover(t *testing.T) {
 	l.expect(
 		"MN FBU from 2001:db8:2::100",
 		"PAR bind 2001:db8:1::100 to 2001:db8:2::100",
-		"PAR HI 1 to 2001:db8:2::1 routed",
 		"PAR FBack 0 to 2001:db8:2::100 routed",
+		"PAR HI 1 to 2001:db8:2::1 routed",
 		"NAR HAck 0 to 2001:db8:1::1 routed", // nothing is prepared for HI code 1
 	)
 	if len(l.acks) != 1 || l.acks[0].Status != 0 || l.acks[0].Seq != 7 {
@@ -123,8 +123,8 @@ func TestEarlyLeaver(t *testing.T) {
 		"NAR unproxy 2001:db8:2::100",
 		"NAR drain 2001:db8:2::100",
 		"PAR bind 2001:db8:1::100 to 2001:db8:2::100",
-		"PAR HI 1 to 2001:db8:2::1 routed",
 		"PAR FBack 0 to 2001:db8:2::100 routed",
+		"PAR HI 1 to 2001:db8:2::1 routed",
 		"NAR HAck 0 to 2001:db8:1::1 routed",
 	)
 }
@@ -159,9 +159,9 @@ func TestLeaverIsHeldUntilItsUpdate(t *testing.T) {
 		"PAR hold 2001:db8:1::100 copy=false",
 		"MN FBU from 2001:db8:2::100",
 		"PAR bind 2001:db8:1::100 to 2001:db8:2::100",
-		"PAR HI 1 to 2001:db8:2::1 routed",
 		"PAR FBack 0 to 2001:db8:2::100 routed",
 		"PAR drain 2001:db8:1::100",
+		"PAR HI 1 to 2001:db8:2::1 routed",
 		"NAR HAck 0 to 2001:db8:1::1 routed",
 	)
 	// Without an FBU they are thrown away after a short time, and nothing is left.

@@ -74,6 +74,8 @@ type updateRun struct {
 	predictive bool          // it came from the old link ...
 	linkDst    ipv6.LinkAddr // ... and from there
 	forwarding bool          // the EffectBind is under way
+	tell       *peer         // the new router, which hears of it by an HI behind the acknowledgement; nil if none has to
+	node       ipv6.LinkAddr // what that HI says of the node
 }
 
 // fastAnswer is the answer to an update, for one that comes again.

@@ -162,16 +162,15 @@ func (r *Router) authenticUpdate(now pacing.Time, n *leaver, p *ipv6.Packet, m *
 	}
 	if !run.predictive {
 		// The node is where it says: it has signed that from there. So forwarding begins at once, and an HI only tells the new
-		// router whom it serves (RFC 5568 section 6.2.3).
+		// router whom it serves (RFC 5568 section 6.2.3): it leaves behind the acknowledgement, for which the node waits.
 		n.gone = true
+		if nar != nil && nar.Fast && node.IsUnicast() {
+			run.tell, run.node = nar, node
+		}
 		r.forward(now, n, &run.binding)
 		run.forwarding = true
-		switch {
-		case !node.IsUnicast():
-		case nar == nil:
+		if nar == nil && node.IsUnicast() {
 			r.accept(now, arrivalRequest{seq: m.Seq, code: 1, node: node, previous: n.home, careOf: run.careOf})
-		case nar.Fast:
-			r.initiate(now, n, nar, node, 1)
 		}
 		return
 	}
