@@ -177,6 +177,7 @@ func caSettings(o *options) (*config.Config, error) {
 	return settings, nil
 }
 
+// profileOf is what the settings ask of certificates.
 func profileOf(settings *config.Config) certpath.Profile {
 	if settings.Send.LaxProfile {
 		return certpath.RFC3971

@@ -103,16 +103,13 @@ func (r *report) certificate(settings *config.Config, who identity, hash [16]byt
 	}
 }
 
+// loadChain reads the router's certificate and those above it.
 func loadChain(settings *config.Config) (certpath.Chain, error) {
 	text, err := os.ReadFile(settings.Send.Certificate)
 	if err != nil {
 		return certpath.Chain{}, err
 	}
-	profile := certpath.RFC6494
-	if settings.Send.LaxProfile {
-		profile = certpath.RFC3971
-	}
-	return certpath.LoadChain(text, profile)
+	return certpath.LoadChain(text, profileOf(settings))
 }
 
 // sendMachine compares what SEND and fast handovers are told with what this machine has.
